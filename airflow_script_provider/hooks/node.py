@@ -303,10 +303,14 @@ def _nodes_request(
     call.check_before_rendering()
     call.choice.check()
     request = job_request(access, call.inputs, call.options_of_pods, folder=folder, task=task)
-    expires_at = None if seconds_left is None else time.time() + seconds_left
+    options, expires_at = request.options, None if seconds_left is None else time.time() + seconds_left
     return NodesRequest(
         replace(request, identity=identity_on_nodes(request.identity, call.choice, call.settings)),
-        call.settings.on_nodes(timeout=request.options.timeout, expires_at=expires_at),
+        call.settings.on_nodes(
+            timeout=options.timeout,
+            begins_within=options.schedule_timeout + options.startup_timeout,
+            expires_at=expires_at,
+        ),
         call.choice,
         call.settings.retry_failed_only,
     )

@@ -22,6 +22,7 @@ from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.jobs.answers.deletions import Deletions
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.answers.endings import Ending
+from airflow_script_provider.jobs.answers.timeouts import WorkTimeout
 from airflow_script_provider.jobs.changes import (
     Changes,
     Inbox,
@@ -37,11 +38,11 @@ from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import announcements, earlier_tries, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
-from airflow_script_provider.kube.job.observed import clocks
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.times import to_monotonic
 
 V = TypeVar("V", bound=Verdict | None)
 
@@ -84,15 +85,7 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View(
-            disruptions=start.disruptions,
-            had_begun=start.has_begun,
-            ran_elsewhere=start.ran_elsewhere,
-            waited=start.waited,
-        )
-        if start.clock is not None:
-            # The previous follower's pods are unknown until listed: no timeout may fire before that.
-            self.view = replace(self.view, started_at=_monotonic(start.clock), pods_known=False)
+        self.view = start.view
         self._api, self._job, self._log = context.api, job, context.log
         self._changes, self._start = changes, start
         self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
@@ -101,28 +94,29 @@ class Follower:
             context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence
         )
         self._inbox = Inbox()
-        self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
+        self._launched_at = min(time.monotonic(), to_monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
         self._doubt, self._deletions = Doubt(), Deletions()
         call = (context.api, job.ref)
         self._ending = Ending(partial(launching.delete_within, *call), partial(launching.end_attempts, *call))
+        self._timeout = WorkTimeout(
+            job.ref,
+            context.log,
+            self._doubt,
+            view=lambda: self.view,
+            is_over=self._is_work_over,
+            look=self._look,
+            end_job=partial(launching.end_work, *call),
+            take=lambda job: self._take((Kind.JOB, Change(job))),
+        )
 
     @property
     def state(self) -> FollowState:
         """How far this follower came, for the next one."""
         logs = {**self._start.logs, **self._logs.positions}
-        clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
-        return FollowState(
-            logs,
-            self._announcer.announced,
-            clock,
-            deferral=self._start.deferral,
-            disruptions=self.view.disruptions,
-            has_begun=self.view.has_run or self.view.had_begun,
-            waited=clocks.seconds_for_a_node(self.view, time.monotonic()),
-            ran_elsewhere=self.view.ran_elsewhere,
-        )
+        announced, deferral = self._announcer.announced, self._start.deferral
+        return FollowState.of_view(self.view, logs=logs, announced=announced, deferral=deferral)
 
     async def follow(self) -> Followed:
         """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
@@ -207,10 +201,15 @@ class Follower:
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
         if not isinstance(decision, Verdict):
             self._ending.withdraw()
-            return decision
+            if not self._is_work_over():
+                return decision
+            return await self._timeout.end(self._job.limits) or Wait(time.monotonic() + DOUBT)
         confirmed = await self._confirmed(decision)
         stands = confirmed and await self._ending.confirmed(self.view, confirmed)
         return stands or Wait(time.monotonic() + DOUBT)
+
+    def _is_work_over(self) -> bool:
+        return progress.is_work_over(self.view, self._job.limits, time.monotonic())
 
     async def _wait(self, look_at: float | None, stop: float | None, watch_events: WatchEvents) -> None:
         """Take in what changes, by the next moment at which something else is to be done."""
@@ -281,7 +280,7 @@ class Follower:
                 # A watch by labels also calls deleted what has only lost them.
                 self.view = replace(self.view, job_deleted=False)
             self._take((kind, change), is_looked_up=True)
-        self.view = replace(self.view, pods_known=True)
+        self.view = self.view.with_all_pods(time.monotonic())
         self._doubt.end()
 
     def _hear(self, kind: Kind, news: News) -> None:
@@ -293,7 +292,7 @@ class Follower:
         if isinstance(change, exceptions.KubernetesApiError):
             self._take_error(kind, change)
         elif change is LISTED:
-            self.view = replace(self.view, pods_known=self.view.pods_known or kind is Kind.POD)
+            self.view = self.view.with_all_pods(now) if kind is Kind.POD else self.view
         elif kind is Kind.EVENT:
             self.view = self.view.with_event(change.object, now)
             self._announce(self._announcer.event(change.object, now - self._launched_at))
@@ -393,8 +392,3 @@ class Follower:
         for uid in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
             if uid not in self._event_watches and self._may_watch_events:
                 self._event_watches[uid] = watch_events(uid)
-
-
-def _monotonic(time_of_day: float) -> float:
-    """A time of day on the monotonic clock."""
-    return time.monotonic() - (time.time() - time_of_day)

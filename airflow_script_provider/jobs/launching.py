@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -14,10 +14,10 @@ from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi, pat
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import kept_fields, refusal
-from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.job import earlier_tries, manifest
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
-from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
+from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL, TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
@@ -152,6 +152,22 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> except
     except exceptions.KubernetesApiError as error:
         return error
     return None
+
+
+async def end_work(api: KubernetesApi, ref: JobRef, job: Mapping[str, Any], worked: float) -> dict[str, Any]:
+    """Let Kubernetes end a Job that may work for no longer than ``worked``; the Job as it is then.
+
+    Its deadline becomes the time that is on its clock. Raises ``KubernetesApiError``, also where
+    a webhook has dropped a part of the change.
+    """
+    passed = earlier_tries.seconds_on_the_clock(job, api.now()) or 0
+    annotations, spec = {TIMEOUT_ANNOTATION: f"{worked:g}"}, {"activeDeadlineSeconds": max(1, int(passed))}
+    metadata = {"uid": ref.uid, "annotations": annotations}
+    changed = await api.patch("jobs", ref.namespace, ref.name, {"metadata": metadata, "spec": spec})
+    kept = changed["metadata"].get("annotations") or {}
+    if not (kept.items() >= annotations.items() and changed["spec"].items() >= spec.items()):
+        raise exceptions.KubernetesApiError(f"{api.host} did not keep the change of its deadline")
+    return changed
 
 
 async def leave_ended(api: KubernetesApi, ref: JobRef, end: str, deadline: int | None) -> bool:

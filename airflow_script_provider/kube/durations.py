@@ -19,7 +19,7 @@ MAX_SECONDS = 2**31 - 1
 class Deadline:
     """Seconds after which Kubernetes ends the Job, and the argument that sets them.
 
-    None means never.
+    None means never. That of ``timeout`` also has time for all that comes before the work.
     """
 
     seconds: int | None = None
@@ -27,7 +27,7 @@ class Deadline:
 
     @classmethod
     def within(cls, timeout: int | None, seconds_left: float | None) -> Deadline:
-        """The timeout, or the task's remaining time if that is less."""
+        """These seconds, or the task's remaining time if that is less."""
         left = None if seconds_left is None else max(1, math.ceil(seconds_left))
         if left is not None and (timeout is None or left < timeout):
             return cls(left, "execution_timeout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,15 +13,18 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.doubt import Doubt
+from airflow_script_provider.jobs.answers.timeouts import WorkTimeout
 from airflow_script_provider.jobs.changes import Item, Kind, as_they_are
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes import board
-from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.board import Board, NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.run_log import RunLog
 
 LOOKS = 8
 """Runs that are looked at at a time."""
@@ -43,6 +47,21 @@ class Looks:
         """The decision by what the API server has now, None if the run goes on for now."""
         look_at, doubt = partial(self.look, run), self._doubts[run.start]
         return await confirmed(decision, look_at, decide_again, doubt, is_unseen=lacks_end(run, decision))
+
+    def work_timeout(self, run: NodeRun, log: RunLog, runs: Board) -> WorkTimeout:
+        """The end of a run whose work has taken its time."""
+        ref, now = JobRef(self._namespace, run.name, run.uid or ""), time.monotonic
+        kept = partial(board.kept_job, with_output=self._with_output)
+        return WorkTimeout(
+            ref,
+            log,
+            self._doubts[run.start],
+            view=lambda: run.seen.view,
+            is_over=lambda: runs.is_timed_out(run, now()),
+            look=partial(self.look, run),
+            end_job=partial(launching.end_work, self._api, ref),
+            take=lambda job: self._take((Kind.JOB, Change(kept(job)))),
+        )
 
     def is_awaited(self, run: NodeRun, decision: Verdict | Lost, error: exceptions.KubernetesApiError) -> bool:
         """Whether a decision about a run without a Job waits for another answer."""

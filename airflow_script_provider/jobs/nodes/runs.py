@@ -36,7 +36,7 @@ from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import other_failures
-from airflow_script_provider.kube.job.verdict import Verdict, Wait
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
@@ -121,8 +121,9 @@ class NodeRuns:
 
         These are the live lines that were shown, and the time that runs have waited for a pod.
         """
-        live = self._live if self.job.get_logs else {}
-        states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in live.items()}
+        live, states = self._live if self.job.get_logs else {}, self.board.waits(time.monotonic())
+        for start, (lines, _) in live.items():
+            states[start] = replace(states.get(start, lines.state), logs=lines.state.logs)
         runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
         await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
 
@@ -276,6 +277,8 @@ class NodeRuns:
         Also what stays unknown, as text.
         """
         doubt, seen = "", None
+        if isinstance(decision, Verdict) and decision.cause is Cause.TIMEOUT:
+            return await self._looks.work_timeout(run, self._log, self.board).end(run.limits), doubt
         if run.uid is not None:
             seen = await self._looks.confirmed(run, decision, lambda: self.board.decision(run, time.monotonic()))
         else:

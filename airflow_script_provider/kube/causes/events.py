@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
 from airflow_script_provider.kube.causes.patterns import compiled_later
+from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Category
 
@@ -68,3 +70,10 @@ def _of_event(line: str) -> NotStarted:
     why = f"{reason}: {cluster_messages.event_cause(message)}".removesuffix(": ")
     category = signs.category_of(signs.OF_THE_CLUSTER, message, reason)
     return NotStarted(why, signs.advice(signs.OF_THE_CLUSTER, message), category, reason)
+
+
+def last_time(event: Mapping[str, Any]) -> datetime | None:
+    """When an event was last repeated, by its source's clock; None if it does not say so."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((parse_optional_time(text) for text in times if text), None)

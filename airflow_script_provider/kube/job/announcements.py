@@ -11,7 +11,8 @@ from airflow_script_provider.kube.causes.events import event_line, without_print
 from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import advised
-from airflow_script_provider.kube.job.observed.view import View, is_suspended, manager_of
+from airflow_script_provider.kube.job.observed.job_status import is_suspended, manager_of
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line

@@ -13,16 +13,16 @@ from airflow_script_provider.kube.causes.script_error import ScriptError
 from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
 from airflow_script_provider.kube.job.observed import unseen
 from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.time_limits import limit_that_ended
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import ending, pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.kube.wording import changed_limit_in_words, headline_of, limit_in_words, one_line
+from airflow_script_provider.kube.wording import headline_of, one_line
 from airflow_script_provider.result import Category
 
 _MORE_MEMORY = "Raise container_resources limits memory."
-_FIND_OUT = "Find out what sets activeDeadlineSeconds in this namespace."
 _TOO_LATE = {
     Cause.SCHEDULE_TIMEOUT: ("got no node", "schedule_timeout", Category.SCHEDULE_TIMEOUT),
     Cause.STARTUP_TIMEOUT: ("did not start", "startup_timeout", Category.STARTUP_TIMEOUT),
@@ -115,10 +115,8 @@ def _could_not_start(container: str, why: str) -> str:
 
 
 def _deadline(case: Case) -> Diagnosis:
-    name, reason, asked = case.limits.deadline_name, case.verdict.reason, case.limits.deadline
-    limit, raise_it = limit_in_words(name, asked, is_rest=case.had_the_rest), f"Raise {name}."
-    if reason == Category.DEADLINE_EXCEEDED and (own := case.view.changed_deadline(asked)) is not None:
-        limit, raise_it = changed_limit_in_words(name, asked, own), _FIND_OUT
+    reason = case.verdict.reason
+    limit, raise_it = limit_that_ended(case.view, case.limits, case.verdict, is_rest=case.had_the_rest)
     if case.view.is_suspended:
         cause = f"was still suspended at the end of {limit} ({Category.DEADLINE_EXCEEDED})"
         if not case.verdict.delete_job:
@@ -385,6 +383,7 @@ def _silence(case: Case) -> Diagnosis:
 
 _DIAGNOSES = {
     Cause.DEADLINE: _deadline,
+    Cause.TIMEOUT: _deadline,
     Cause.SCHEDULE_TIMEOUT: _never_began,
     Cause.STARTUP_TIMEOUT: _never_began,
     Cause.IMAGE: _image,

@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.job.observed.job_status import FAILED, SUCCEEDED, is_suspended
 from airflow_script_provider.kube.job.observed.pruning import controller_of
-from airflow_script_provider.kube.job.observed.view import FAILED, SUCCEEDED, is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.pods import pod_stages
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -156,7 +156,8 @@ def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
 def deadline_of(job: Job, asked: Deadline, timeout: int | None) -> Deadline:
     """The deadline of a Job that was launched with the same ``timeout`` as this try asks for.
 
-    What is left of ``execution_timeout`` differs from try to try.
+    What is left of ``execution_timeout`` differs from try to try. The ``timeout`` itself is the
+    deadline of a Job of an earlier version.
     """
     own = job.get("spec", {}).get("activeDeadlineSeconds")
     if own is None or own == timeout:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,19 +17,24 @@ from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced, texts
 from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.job_status import manager_of
 from airflow_script_provider.kube.job.observed.pruning import pruned_pod, pruned_status
-from airflow_script_provider.kube.job.observed.view import View, manager_of
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.observed.work import Work
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import (
     END_ANNOTATION,
     FOLLOW_STATE_ANNOTATION,
     INVALID_TEXT,
     SCRIPT_CONTAINER,
+    TIMEOUT_ANNOTATION,
 )
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.output import End
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.times import to_monotonic, to_time_of_day
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
@@ -51,7 +57,9 @@ class FollowState:
     to begin, None if no follower has reported it. False holds only for the follower that sees all
     pods: a script may begin between two followers, so a stored False is read as None. ``waited``
     are the seconds for which followers have seen that the run waits for a node. ``ran_elsewhere``
-    is that of the view.
+    is that of the view. ``worked`` are the seconds of work before the last wait for a node, None
+    before a script has begun, and ``works_since`` is when the work began or went on, None while
+    there is none: time between two followers counts only for work.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -63,6 +71,46 @@ class FollowState:
     has_begun: bool | None = False
     waited: float = 0.0
     ran_elsewhere: bool = False
+    worked: float | None = None
+    works_since: float | None = None
+
+    @classmethod
+    def of_view(cls, view: View, **others: Any) -> FollowState:
+        """What the next follower needs of a view, beside ``others``."""
+        return cls(
+            clock=None if view.started_at is None else to_time_of_day(view.started_at),
+            disruptions=view.disruptions,
+            has_begun=view.has_run or view.had_begun,
+            waited=clocks.seconds_for_a_node(view, time.monotonic()),
+            ran_elsewhere=view.ran_elsewhere,
+            **others,
+        ).with_work(view.work)
+
+    @property
+    def view(self) -> View:
+        """The view of the next follower, which has seen nothing yet.
+
+        The previous follower's pods are unknown until listed: no timeout may fire before that.
+        """
+        return View(
+            started_at=None if self.clock is None else to_monotonic(self.clock),
+            pods_known=self.clock is None,
+            disruptions=self.disruptions,
+            had_begun=self.has_begun,
+            ran_elsewhere=self.ran_elsewhere,
+            waited=self.waited,
+            work=self.work,
+        )
+
+    @property
+    def work(self) -> Work:
+        """How long the run has worked, by the monotonic clock."""
+        return Work(self.worked, None if self.works_since is None else to_monotonic(self.works_since))
+
+    def with_work(self, work: Work) -> FollowState:
+        """The state with the work of a run."""
+        since = None if work.since is None else to_time_of_day(work.since)
+        return replace(self, worked=work.worked, works_since=since)
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -85,6 +133,8 @@ class FollowState:
             "has_begun": self.has_begun,
             "waited": self.waited,
             "ran_elsewhere": self.ran_elsewhere,
+            "worked": self.worked,
+            "works_since": self.works_since,
         }
 
     @classmethod
@@ -104,6 +154,7 @@ class FollowState:
             True if given.get("has_begun") is True else None,
             max(0.0, _seconds(given.get("waited")) or 0.0),
             given.get("ran_elsewhere") is True,
+            *_work(_seconds(given.get("worked")), _seconds(given.get("works_since"))),
         )
 
     @classmethod
@@ -113,6 +164,10 @@ class FollowState:
             return cls.from_dict(json.loads(text)) if text else None
         except INVALID_TEXT:
             return None
+
+
+def _work(worked: float | None, since: float | None) -> tuple[float | None, float | None]:
+    return (None, None) if worked is None else (max(0.0, worked), since)
 
 
 def _seconds(given: Any) -> float | None:
@@ -271,11 +326,13 @@ def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result needs of a Job: its status, its deadline and its manager."""
+    """What a result needs of a Job: its status, deadline and manager, and what ended it."""
     manager, deadline = manager_of(job), job.get("spec", {}).get("activeDeadlineSeconds")
     spec = {"managedBy": manager, "activeDeadlineSeconds": deadline}
     kept = {name: value for name, value in spec.items() if value is not None}
-    return {"status": pruned_status(job)} | ({"spec": kept} if kept else {})
+    timed_out = (job.get("metadata", {}).get("annotations") or {}).get(TIMEOUT_ANNOTATION)
+    metadata = {"metadata": {"annotations": {TIMEOUT_ANNOTATION: timed_out}}} if timed_out is not None else {}
+    return {"status": pruned_status(job)} | ({"spec": kept} if kept else {}) | metadata
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.verdict import Limits
 from airflow_script_provider.kube.labels import SCRIPT_VOLUME
@@ -136,9 +137,11 @@ class LaunchedJob:
 def limits_of(request: JobRequest) -> Limits:
     """The bounds of the request's run."""
     options = request.options
+    is_of_earlier_version = request.deadline == Deadline(options.timeout)  # then Kubernetes ends the work
     return Limits(
         startup_timeout=options.startup_timeout,
         schedule_timeout=options.schedule_timeout,
+        timeout=None if is_of_earlier_version else options.timeout,
         deadline=request.deadline.seconds,
         deadline_name=request.deadline.argument,
         # As merged: pod_overrides may set another one, or with None Kubernetes' own.

@@ -170,7 +170,7 @@ def _code_of_the_job(case: Case) -> int | None:
 def _status(case: Case) -> Status:
     if case.verdict.is_success:
         return Status.COMPLETED
-    is_timeout = case.verdict.cause is Cause.DEADLINE and not _may_run_on(case)
+    is_timeout = case.verdict.is_timeout and not _may_run_on(case)
     return Status.TIMEOUT if is_timeout else Status.FAILED
 
 
@@ -185,7 +185,7 @@ def _is_unknown(case: Case) -> bool:
 def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
     if diagnosed is None:
         return None
-    if case.verdict.cause is Cause.DEADLINE or _is_unknown(case):
+    if case.verdict.is_timeout or _is_unknown(case):
         return clean_text(f"Job {diagnosed.cause}")
     return clean_text(f"Job failed with {case.view.failures} failures: {diagnosed.cause}")
 

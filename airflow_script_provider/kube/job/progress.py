@@ -9,7 +9,8 @@ import math
 
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.observed import clocks, unseen
-from airflow_script_provider.kube.job.observed.view import FAILED, SUCCEEDED, View
+from airflow_script_provider.kube.job.observed.job_status import FAILED, SUCCEEDED
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -83,6 +84,15 @@ def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
         uid, message = list(view.disruptions.items())[-1]
         return Verdict(Cause.DISRUPTED, uid, message=message, delete_job=True)
     return _overdue(view, limits, now) or Wait(_next_look(view, limits, now))
+
+
+def is_work_over(view: View, limits: Limits, now: float) -> bool:
+    """Whether the work has taken its time, so that its follower is to end the Job.
+
+    What is decided by then counts.
+    """
+    over_at = clocks.work_over_at(view, limits)
+    return over_at is not None and now >= over_at and isinstance(decide(view, limits, now), Wait)
 
 
 def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
@@ -296,7 +306,8 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
         moments.append(view.refused_since + REFUSAL_GRACE)
     for uid, since in view.leaving_since.items():
         moments.append(since + grace_period_of(view.pods[uid], limits) + NODE_PATIENCE)
-    moments += [moment for moment in _latest_begin(view, limits) if moment is not None]
+    limited = (*_latest_begin(view, limits), clocks.work_over_at(view, limits))
+    moments += [moment for moment in limited if moment is not None]
     if (silence := _silence(view, limits)) is not None:
         moments.append(silence)
     return min((moment for moment in moments if moment > now), default=None)

@@ -16,6 +16,7 @@ class Cause(Enum):
     JOB_SUCCEEDED = "job succeeded"
     JOB_FAILED = "job failed"
     DEADLINE = "deadline"
+    TIMEOUT = "timeout"
     SCHEDULE_TIMEOUT = "schedule timeout"
     STARTUP_TIMEOUT = "startup timeout"
     IMAGE = "image"
@@ -33,16 +34,33 @@ class Cause(Enum):
 class Limits:
     """The bounds of a run, in seconds.
 
-    ``deadline`` is the Job's. ``deadline_name`` is the argument that sets it.
+    ``timeout`` is that of the work, None if it has no limit, or if the Job is of an earlier
+    version, whose deadline it is. ``deadline`` is the Job's, by which Kubernetes ends a run that
+    has no follower. ``deadline_name`` is the argument that sets it.
     """
 
     startup_timeout: float
     schedule_timeout: float = DEFAULT_SCHEDULE_TIMEOUT
+    timeout: float | None = None
     deadline: float | None = None
     deadline_name: str = "timeout"
     grace_period: float = 30
     backoff_limit: int = 3
     final_codes: frozenset[int] = frozenset()
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the deadline is the sum of the three timeouts."""
+        return self.timeout is not None and self.deadline is not None and self.deadline_name == "timeout"
+
+    def time_for_work(self, own: float | None) -> float | None:
+        """Seconds that the work may take, None without a limit.
+
+        With ``own``, the Job's deadline, a user may have given a run more time than was asked for.
+        """
+        if self.timeout is None or self.deadline is None:
+            return self.timeout
+        return None if own is None else self.timeout + max(0.0, own - self.deadline)
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,11 @@ class Verdict:
         return self.cause in (Cause.JOB_SUCCEEDED, Cause.JOB_FAILED, Cause.DEADLINE)
 
     @property
+    def is_timeout(self) -> bool:
+        """Whether the time of the run was over, by Kubernetes or by its follower."""
+        return self.cause in (Cause.DEADLINE, Cause.TIMEOUT)
+
+    @property
     def is_by_time(self) -> bool:
         """Whether it rests on something that did not happen in time."""
         return self.must_be_confirmed or self.cause is Cause.SILENCE
@@ -87,7 +110,8 @@ class Verdict:
     def ends_pods(self) -> bool:
         """Whether pods may still run; Kubernetes then deletes them with their logs."""
         return self.by_silence or self.cause in (
-            Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.SILENCE, Cause.DISRUPTED,
+            Cause.DEADLINE, Cause.TIMEOUT, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.SILENCE,
+            Cause.DISRUPTED,
         )  # fmt: skip
 
     @property

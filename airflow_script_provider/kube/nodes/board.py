@@ -16,6 +16,7 @@ from airflow_script_provider.kube.job.announcements import Announcer
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.observed import clocks
 from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.progress import is_work_over
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.labels import (
     ENDED_ANNOTATION_PREFIX,
@@ -23,6 +24,7 @@ from airflow_script_provider.kube.labels import (
     NODE_ANNOTATION,
     OUTCOME_ANNOTATION,
     RUN_LABEL,
+    TIMEOUT_ANNOTATION,
 )
 from airflow_script_provider.kube.names import short_digest
 from airflow_script_provider.kube.nodes import manifest, progress
@@ -91,7 +93,7 @@ class Board:
 
     def begin(self, start: Start, name: str, now: float) -> NodeRun:
         """Note a run whose Job is about to be created."""
-        limits = replace(self.limits, deadline=self.plan.timeout, backoff_limit=0)
+        limits = replace(self.limits, timeout=self.plan.time_for_work, deadline=self.plan.longest_run, backoff_limit=0)
         run = self.runs[start] = NodeRun(start, name, limits, now)
         before = self.states.get(start.node, NodeState())
         self.states[start.node] = replace(before, is_running=True)
@@ -141,12 +143,12 @@ class Board:
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
             left = FollowState.from_text(_follow_state(job)) or FollowState()
-            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0), left.waited), True
+            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0), left.waited, left.work), True
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
         if not run.is_concluding:  # otherwise its deadline may be the one that ends it
-            run.limits = replace(run.limits, **self._deadline(job))
+            run.limits = replace(run.limits, **self._time_limits(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)
         run.look_at = now
         return False
@@ -204,8 +206,15 @@ class Board:
     def decision(self, run: NodeRun, now: float) -> Wait | Verdict | Lost:
         """Whether a run is over by its own limits."""
         if run.uid is not None:
-            return progress.decide(run.seen, run.limits, now)
+            is_timed_out = self.is_timed_out(run, now)
+            timeout = Verdict(Cause.TIMEOUT, run.seen.view.last_pod, delete_job=True)
+            return timeout if is_timed_out else progress.decide(run.seen, run.limits, now)
         return progress.decide_without_job(run.seen, run.limits, now, is_owner_deleted=self.is_owner_deleted)
+
+    def is_timed_out(self, run: NodeRun, now: float) -> bool:
+        """Whether the work of a run has taken its time, so that its Job is to end."""
+        is_over = is_work_over(run.seen.view, run.limits, now)
+        return is_over and isinstance(progress.decide(run.seen, run.limits, now), Wait)
 
     def next_look(self) -> float | None:
         """The next time at which a run may end without a change in the cluster."""
@@ -229,15 +238,17 @@ class Board:
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
     def waits(self, now: float) -> dict[Start, FollowState]:
-        """How long runs have waited for a node: those that wait for one or have a state.
+        """How long runs have waited and worked: those that wait or have waited, or have a state.
 
-        What else an earlier follower has left of a run stays as it is.
+        What else an earlier follower has left of a run stays as it is. Of other runs, the pods say
+        how long they have worked.
         """
         states = {}
         for start, run in self.runs.items():
-            waited = clocks.seconds_for_a_node(run.seen.view, now)
-            if waited or run.follow_state:
-                states[start] = replace(FollowState.from_text(run.follow_state) or FollowState(), waited=waited)
+            waited, work = clocks.seconds_for_a_node(run.seen.view, now), run.seen.view.work
+            if waited or work.worked or run.follow_state:
+                left = FollowState.from_text(run.follow_state) or FollowState()
+                states[start] = replace(left, waited=waited).with_work(work)
         return states
 
     def failures_before(self, node: str) -> int:
@@ -266,11 +277,19 @@ class Board:
             if run is None or not run.is_concluding:
                 self.end(start, record, now)
 
-    def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The Job's deadline, which admission may have lowered, and the argument that sets it."""
-        seconds = job.get("spec", {}).get("activeDeadlineSeconds")
-        of_task = OWN_DEADLINE if self.plan.expires_at is None else "execution_timeout"
-        return {"deadline": seconds, "deadline_name": "timeout" if seconds == self.plan.timeout else of_task}
+    def _time_limits(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The Job's deadline, which another may have set, what sets it, and the time for the work.
+
+        Kubernetes ends the work of a run that an earlier version has started.
+        """
+        seconds, plan = job.get("spec", {}).get("activeDeadlineSeconds"), self.plan
+        is_ended = TIMEOUT_ANNOTATION in (job["metadata"].get("annotations") or {})
+        is_ours = is_ended or seconds in (plan.timeout, plan.longest_run)
+        of_task = OWN_DEADLINE if plan.expires_at is None else "execution_timeout"
+        asked = replace(self.limits, timeout=plan.time_for_work, deadline=plan.longest_run)
+        is_of_earlier_version = seconds == plan.timeout and not is_ended
+        worked = None if is_of_earlier_version else plan.timeout if is_ended else asked.time_for_work(seconds)
+        return {"deadline": seconds, "deadline_name": "timeout" if is_ours else of_task, "timeout": worked}
 
 
 def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
@@ -296,7 +315,8 @@ def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
     annotations = job["metadata"].get("annotations") or {}
     if "completions" in job.get("spec", {}):
         kept["spec"]["completions"] = job["spec"]["completions"]
-    names = [name for name in annotations if name.startswith((FOLLOW_STATE_ANNOTATION, ENDED_ANNOTATION_PREFIX))]
+    read = (FOLLOW_STATE_ANNOTATION, ENDED_ANNOTATION_PREFIX, TIMEOUT_ANNOTATION)
+    names = [name for name in annotations if name.startswith(read)]
     kept_annotations = {name: annotations[name] for name in names} | _of_run(NODE_ANNOTATION, manifest.node_of(job))
     if (record := of_job(job)) is not None:
         kept_annotations[OUTCOME_ANNOTATION] = (record if with_output else record.without_output()).to_text()

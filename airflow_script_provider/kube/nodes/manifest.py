@@ -199,7 +199,7 @@ def first_run(owner: Mapping[str, Any]) -> dict[str, Any]:
     """The Job of the first run, for a dry run: the owner was not created yet."""
     plan = plan_of(owner)
     created = {**owner, "metadata": owner["metadata"] | {"uid": "…"}}
-    return run_job(created, Start(plan.nodes[0], 0), plan.timeout)
+    return run_job(created, Start(plan.nodes[0], 0), plan.longest_run)
 
 
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:

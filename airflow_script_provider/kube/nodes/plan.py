@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
 
-from airflow_script_provider.kube.durations import MAX_SECONDS
+from airflow_script_provider.kube.durations import MAX_SECONDS, Deadline
 from airflow_script_provider.kube.syntax import check_flag
 
 MAX_PLAN = 200 * 1024
@@ -47,7 +47,8 @@ _GRANTS = {
 class NodePlan:
     """Which nodes the script runs on, and how often.
 
-    ``timeout`` is the time of one run in seconds. ``expires_at`` is when the task's own time is
+    ``timeout`` is the time in seconds that one run may work. ``begins_within`` is the time that it
+    has before, 0 in a plan of an earlier version. ``expires_at`` is when the task's own time is
     over, in seconds since 1970 by the clock of the worker that launched the owner or has adopted
     it. ``skipped`` are chosen nodes that are left out, and why.
     ``earlier`` are nodes that succeeded in an earlier try of the task. ``owed`` are those of
@@ -61,6 +62,7 @@ class NodePlan:
     max_parallel: int | None = None
     stop_after_failures: int | None = None
     timeout: int | None = 600
+    begins_within: int = 0
     expires_at: float | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
@@ -76,6 +78,16 @@ class NodePlan:
         """How many nodes may run the script at the same time."""
         return min(self.max_parallel or len(self.nodes), len(self.nodes))
 
+    @property
+    def time_for_work(self) -> int | None:
+        """Seconds after which a follower ends the work of a run; None if Kubernetes does that."""
+        return self.timeout if self.begins_within else None
+
+    @property
+    def longest_run(self) -> int | None:
+        """Seconds of one run, with its wait for a node and its start; None without a limit."""
+        return None if self.timeout is None else min(self.begins_within + self.timeout, MAX_SECONDS)
+
     def unknown(self, ended: Collection[int]) -> list[int]:
         """The runs of a node that must have a record, and that are not among those that have one.
 
@@ -86,10 +98,10 @@ class NodePlan:
 
     def longest(self, grace_period: int) -> int | None:
         """Seconds that all runs take at most; None if a run has no limit, or if it is decades."""
-        if self.timeout is None:
+        if self.longest_run is None:
             return None
         waves = math.ceil(len(self.nodes) / max(1, self.at_once))
-        one_node = self.runs * (self.timeout + grace_period) + (self.runs - 1) * self.interval
+        one_node = self.runs * (self.longest_run + grace_period) + (self.runs - 1) * self.interval
         longest = math.ceil(waves * one_node) + OWNER_MARGIN
         return longest if longest <= MAX_SECONDS else None
 
@@ -102,11 +114,11 @@ class NodePlan:
         return left if seconds is None else min(seconds, left)
 
     def run_deadline(self, left: float | None) -> int | None:
-        """Seconds that a run may take when ``left`` are left of the task's own time."""
-        if left is None:
-            return self.timeout
-        seconds = max(1, math.ceil(left))
-        return seconds if self.timeout is None else min(self.timeout, seconds)
+        """Seconds after which Kubernetes ends a run that starts now, None for never.
+
+        ``left`` are left of the task's own time.
+        """
+        return Deadline.within(self.longest_run, left).seconds
 
     def to_text(self) -> str:
         """The annotation's text, compressed because a plan may have thousands of names.
@@ -155,7 +167,7 @@ class NodeSettings:
                 raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
         self._seconds()
 
-    def on_nodes(self, *, timeout: int | None, expires_at: float | None) -> OnNodes:
+    def on_nodes(self, *, timeout: int | None, begins_within: int, expires_at: float | None) -> OnNodes:
         """Mode and plan. The plan has no nodes yet."""
         return OnNodes(
             Mode(self.mode),
@@ -167,6 +179,7 @@ class NodeSettings:
                 max_parallel=self.max_parallel,
                 stop_after_failures=self.stop_after_failures,
                 timeout=timeout,
+                begins_within=begins_within,
                 expires_at=expires_at,
             ),
         )

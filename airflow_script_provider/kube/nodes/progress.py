@@ -14,7 +14,9 @@ from typing import Any
 
 from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.observed import clocks
-from airflow_script_provider.kube.job.observed.view import FAILED, View
+from airflow_script_provider.kube.job.observed.job_status import FAILED
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.observed.work import Work
 from airflow_script_provider.kube.job.progress import CONFIRMATION, SILENCE_GRACE
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.nodes.selection import GONE, READY, UNREACHABLE
@@ -128,12 +130,13 @@ class NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
 
-    def taken_over(self, started_at: float, waited: float) -> NodeView:
+    def taken_over(self, started_at: float, waited: float, work: Work) -> NodeView:
         """The same, of a run of another follower: pods that are gone may have run.
 
-        ``waited`` are the seconds for which it waited for a node.
+        ``waited`` are the seconds for which it waited for a node, ``work`` is the time it worked.
         """
-        return replace(self, view=replace(self.view, started_at=started_at, had_begun=None, waited=waited))
+        view = replace(self.view, started_at=started_at, had_begun=None, waited=waited, work=work)
+        return replace(self, view=view)
 
 
 def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
@@ -242,9 +245,9 @@ def _silence(view: View, since: float, limits: Limits) -> float | None:
     """Until when a Job that was ended may leave its pod as it is, None without a limit."""
     if not view.job_deleted:
         return since + limits.grace_period + CONFIRMATION
-    if view.started_at is None or limits.deadline is None:
-        return None
-    return max(since, view.started_at + limits.deadline) + limits.grace_period + SILENCE_GRACE
+    if (over_at := clocks.work_over_at(view, limits)) is None:
+        over_at = None if view.started_at is None or limits.deadline is None else view.started_at + limits.deadline
+    return None if over_at is None else max(since, over_at) + limits.grace_period + SILENCE_GRACE
 
 
 def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_deleted: bool) -> Wait | Verdict | Lost:

@@ -15,7 +15,6 @@ from airflow_script_provider.kube.causes import script_error
 from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import diagnosis, termination
 from airflow_script_provider.kube.job.diagnosis import Case
-from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
@@ -280,7 +279,7 @@ def _with_output(record: RunRecord, output: Output) -> RunRecord:
 def _status(case: Case) -> Status:
     if case.verdict.is_success:
         return Status.COMPLETED
-    return Status.TIMEOUT if case.verdict.cause is Cause.DEADLINE else Status.FAILED
+    return Status.TIMEOUT if case.verdict.is_timeout else Status.FAILED
 
 
 def _is_unscheduled(case: Case) -> bool:

@@ -31,7 +31,7 @@ def has_run(pod: Pod) -> bool:
     Of a container that never began, a kubelet may report an end, but no start.
     """
     is_ended = pod_status.is_being_deleted(pod) or pod_status.disruption(pod) is not None
-    return _script_has_begun(pod) or (_has_failed_before_the_script(pod) and not is_ended)
+    return script_has_begun(pod) or (_has_failed_before_the_script(pod) and not is_ended)
 
 
 def is_initializing(pod: Pod) -> bool:
@@ -53,6 +53,13 @@ def is_initialized(pod: Pod) -> bool:
     states = [status.get("state", {}).keys() for status in _init_statuses(pod)]
     have_worked = any({"running", "terminated"} & state for state in states)
     return have_worked and not has_run(pod) and not is_initializing(pod)
+
+
+def script_has_begun(pod: Pod) -> bool:
+    """Whether the script's container has started; of one that did not, an end has no start."""
+    status = next((one for one in pod_status.statuses(pod) if one["name"] == SCRIPT_CONTAINER), {})
+    state = status.get("state", {})
+    return "running" in state or bool(state.get("terminated", {}).get("startedAt"))
 
 
 def has_ended(pod: Pod) -> bool:
@@ -86,12 +93,6 @@ def _before(known: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str,
     is_lost = end.get("reason") in pod_status.LOST and not end.get("startedAt")
     is_initial = "waiting" in state and state["waiting"].get("reason") in (None, *pod_status.INITIAL)
     return known if reason and (is_lost or (is_initial and reason not in pod_status.INITIAL)) else status
-
-
-def _script_has_begun(pod: Pod) -> bool:
-    status = next((one for one in pod_status.statuses(pod) if one["name"] == SCRIPT_CONTAINER), {})
-    state = status.get("state", {})
-    return "running" in state or bool(state.get("terminated", {}).get("startedAt"))
 
 
 def _has_failed_before_the_script(pod: Pod) -> bool:

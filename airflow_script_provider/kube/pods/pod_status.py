@@ -184,6 +184,12 @@ def script_has_started(pod: Pod) -> bool:
     return "running" in state or "terminated" in state
 
 
+def script_started_at(pod: Pod) -> str:
+    """When the script's container started, by its node's clock; empty where that is unknown."""
+    state = _script_status(pod).get("state", {})
+    return str((state.get("running") or state.get("terminated") or {}).get("startedAt") or "")
+
+
 def has_started(pod: Pod) -> bool:
     """Whether any container of the pod runs or has run: the pod has its node and its volumes."""
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in statuses(pod))
@@ -324,7 +330,7 @@ def attempt(pod: Pod) -> Attempt:
         node_name=node(pod),
         exit_code=end.exit_code if end else None,
         reason=word or reason(pod),
-        started_at=end.started_at if end else _running_since(pod),
+        started_at=script_started_at(pod) or None,
         finished_at=end.finished_at if end else None,
     )
 
@@ -358,11 +364,6 @@ def end_text(end: ContainerEnd) -> str:
 def _reason_of(end: ContainerEnd) -> str:
     """The reason of an end. With cgroup v1 a killed child marks a success as OOMKilled."""
     return "Completed" if end.exit_code == 0 and end.reason else end.reason
-
-
-def _running_since(pod: Pod) -> str | None:
-    since: str | None = _script_status(pod).get("state", {}).get("running", {}).get("startedAt")
-    return since
 
 
 def _script_status(pod: Pod) -> Mapping[str, Any]:

@@ -8,7 +8,13 @@ from typing import Any
 
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.client_models import as_plain
-from airflow_script_provider.kube.durations import DEFAULT_SCHEDULE_TIMEOUT, Deadline, Duration, positive_seconds
+from airflow_script_provider.kube.durations import (
+    DEFAULT_SCHEDULE_TIMEOUT,
+    MAX_SECONDS,
+    Deadline,
+    Duration,
+    positive_seconds,
+)
 from airflow_script_provider.kube.labels import MANAGED_BY_LABEL, MANAGER
 from airflow_script_provider.kube.request.overrides import check_volumes
 
@@ -174,9 +180,19 @@ class CheckedOptions:
     install_packages: Sequence[str] | None
     as_written: Mapping[str, Any]
 
+    @property
+    def longest_run(self) -> int | None:
+        """Seconds of a wait for a node, of the start there and of the work; None without limit."""
+        if self.timeout is None:
+            return None
+        return min(self.schedule_timeout + self.startup_timeout + self.timeout, MAX_SECONDS)
+
     def deadline_within(self, seconds_left: float | None) -> Deadline:
-        """The Job's deadline: the timeout, or the task's remaining time if that is less."""
-        return Deadline.within(self.timeout, seconds_left)
+        """The Job's deadline: its longest run, or the task's remaining time if that is less.
+
+        The follower of a run ends it at its limits. The deadline is for a run without a follower.
+        """
+        return Deadline.within(self.longest_run, seconds_left)
 
     @property
     def by_argument(self) -> dict[str, Any]:

@@ -253,10 +253,14 @@ def test_an_argument_of_another_operator_is_answered() -> None:
         A_HOOK.prepare("echo", env_vars={})
 
 
-@pytest.mark.parametrize(("timeout", "deadline"), [(600, 600), (0.5, 1), (timedelta(minutes=1), 60), (None, None)])
-def test_the_timeout_is_the_jobs_deadline(timeout: Any, deadline: int | None) -> None:
-    """Whole seconds, rounded up; None is no end (R5)."""
-    assert a_prepared(timeout=timeout).deadline == Deadline(deadline, "timeout")
+@pytest.mark.parametrize(
+    ("timeout", "deadline"),
+    [(600, 750), (0.5, 151), (timedelta(minutes=1), 210), (None, None), (2**31 - 1, 2**31 - 1)],
+)
+def test_the_jobs_deadline_has_time_for_the_work_and_all_before_it(timeout: Any, deadline: int | None) -> None:
+    """Kubernetes ends a run without a follower, and none before its work is over; None is no end (R5)."""
+    request = a_prepared(timeout=timeout, schedule_timeout=90.5, startup_timeout=59)
+    assert request.deadline == Deadline(deadline, "timeout")
 
 
 def test_outside_a_task_each_request_is_a_launch_of_its_own() -> None:
@@ -302,7 +306,8 @@ def test_a_call_of_the_next_try_is_the_same_whatever_came_before() -> None:
     ("timeout", "left", "deadline"),
     [
         (600, 60.2, Deadline(61, "execution_timeout")),
-        (60, 600, Deadline(60, "timeout")),
+        (60, 600, Deadline(600, "execution_timeout")),
+        (60, 4000, Deadline(3960, "timeout")),
         (None, 60, Deadline(60, "execution_timeout")),
         (60, -5, Deadline(1, "execution_timeout")),
     ],

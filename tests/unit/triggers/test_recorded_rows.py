@@ -38,7 +38,7 @@ SINCE: dict[str, dict[str, Any]] = {
 gone before its end was read: what it printed last is no value."""
 
 
-LIMITS_ADDED = {"schedule_timeout": 3600}
+LIMITS_ADDED = {"schedule_timeout": 3600, "timeout": None}
 
 
 @pytest.fixture(autouse=True)

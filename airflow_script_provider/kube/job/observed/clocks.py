@@ -1,10 +1,10 @@
-"""How long a run has waited: for a node, and then for its script to begin there."""
+"""How long a run has waited, for a node and for its start there, and when its work is over."""
 
 from __future__ import annotations
 
 from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Limits
 from airflow_script_provider.kube.pods import pod_stages, pod_status
-from airflow_script_provider.kube.times import parse_optional_time
 
 
 def node_awaited_since(view: View) -> float | None:
@@ -17,7 +17,7 @@ def node_awaited_since(view: View) -> float | None:
         return None
     since = view.waits_since - view.waited
     pod = next(iter(view.unended_pods), None)
-    created = None if pod is None else _moment_of(view, pod_status.created_at(view.pods[pod]))
+    created = None if pod is None else view.moment_of(pod_status.created_at(view.pods[pod]))
     return since if created is None else min(since, created)
 
 
@@ -39,19 +39,17 @@ def start_awaited_since(view: View) -> float | None:
     if view.started_at is None or view.waits_since is not None:
         return None
     pod = next((pod for pod in reversed([*view.pods.values()]) if not pod_stages.has_run(pod)), None)
-    scheduled = None if pod is None else _moment_of(view, pod_status.scheduled_at(pod))
+    scheduled = None if pod is None else view.moment_of(pod_status.scheduled_at(pod))
     since = view.started_at if scheduled is None else scheduled
     seen = since if pod is None else view.scheduled_at.get(pod_status.uid(pod), since)
     return max(since, seen, *view.initialized_at.values())
 
 
-def _moment_of(view: View, time: str) -> float | None:
-    """The moment of a time by the cluster's clock, None if that is unknown.
+def work_over_at(view: View, limits: Limits) -> float | None:
+    """When the work has taken its time, None while that does not come nearer.
 
-    It is never before the start of the Job's clock.
+    It does not while there is no work or a wait for a node, nor after the Job was ended for it.
     """
-    began = view.start_time or parse_optional_time(view.job.get("metadata", {}).get("creationTimestamp"))
-    happened = parse_optional_time(time)
-    if view.started_at is None or began is None or happened is None:
+    if not view.pods_known or view.timed_out_after is not None:
         return None
-    return view.started_at + max(0.0, (happened - began).total_seconds())
+    return view.work.over_at(limits.time_for_work(view.own_deadline(limits.deadline)))

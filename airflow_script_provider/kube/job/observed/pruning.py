@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import (
+    CONTROLLER_LABEL,
+    END_ANNOTATION,
+    FOLLOW_STATE_ANNOTATION,
+    TIMEOUT_ANNOTATION,
+)
 from airflow_script_provider.kube.pods.pod_status import SCHEDULED
 from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_ANNOTATIONS = (FOLLOW_STATE_ANNOTATION, END_ANNOTATION, TIMEOUT_ANNOTATION)
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _SPEC = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "managedBy")
 _CONDITION = ("type", "status", "reason", "message")
@@ -27,7 +33,7 @@ _CONTAINER_STATUS = ("name", "state")
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """A Job with the fields that following, reattaching and diagnosing read."""
     return {
-        "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION, END_ANNOTATION),
+        "metadata": _metadata(job, "annotations", *_ANNOTATIONS),
         "spec": _picked(job.get("spec", {}), _SPEC),
         "status": pruned_status(job),
     }

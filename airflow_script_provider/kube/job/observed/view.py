@@ -10,21 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.causes import cluster_messages, events
+from airflow_script_provider.kube.job.observed.job_status import FAILED, SUCCEEDED, is_suspended, manager_of
+from airflow_script_provider.kube.job.observed.work import Work
+from airflow_script_provider.kube.labels import TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.pods import pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
-SUCCEEDED = ("Complete", "SuccessCriteriaMet")
-"""Conditions of a Job that has succeeded: of its pods none runs any more."""
-FAILED = ("Failed", "FailureTarget")
-"""Conditions of a Job after which no pod of it starts.
-
-The early ones are as final as the late ones.
-"""
-JOB_CONTROLLER = "kubernetes.io/job-controller"
-"""The name of Kubernetes' own controller in a Job's ``spec.managedBy``."""
 _OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
 """Reasons for which a container ends that the deletion of its pod does not cause."""
 
@@ -39,7 +33,8 @@ class View:
     saw a script begin; None if no earlier follower has reported it, so that a pod which is gone
     may have run. ``ran_elsewhere`` says that the Job has had pods in another cluster.
     ``waits_since`` is when this follower first saw that the run waits for a node, None while it
-    does not. ``waited`` are the seconds for which earlier followers saw the same wait.
+    does not. ``waited`` are the seconds for which earlier followers saw the same wait. ``work`` is
+    the time that the run has worked.
     ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
     ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
@@ -62,6 +57,7 @@ class View:
     started_at: float | None = None
     waits_since: float | None = None
     waited: float = 0.0
+    work: Work = field(default_factory=Work)
     had_begun: bool | None = False
     ran_elsewhere: bool = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
@@ -150,6 +146,10 @@ class View:
         There may be a newer one, unless the last one is not known to have ended.
         """
         return replace(self, pods_known=bool(self.unended_pods))
+
+    def with_all_pods(self, now: float) -> View:
+        """The view after all pods that there are have been seen."""
+        return replace(self, pods_known=True)._waiting_at(now)
 
     def with_stopped(self, uid: str, reason: str, message: str) -> View:
         """The view after a message of the kubelet that it stopped the pod's script."""
@@ -266,10 +266,29 @@ class View:
         return not is_on_a_node and (bool(pods) or is_suspended(self.job) or not self.has_run)
 
     def _waiting_at(self, now: float) -> View:
-        """The view with the moment since which the run waits for a node."""
+        """The view with the moment since which the run waits for a node, and with its work."""
+        seen = replace(self, work=self._work_at(now)) if self.pods_known else self
         if not self.waits_for_a_node:
-            return replace(self, waits_since=None, waited=0.0 if self.pods_known else self.waited)
-        return self if self.waits_since is not None else replace(self, waits_since=now)
+            return replace(seen, waits_since=None, waited=0.0 if self.pods_known else self.waited)
+        return seen if self.waits_since is not None else replace(seen, waits_since=now)
+
+    def _work_at(self, now: float) -> Work:
+        """The work as it is now.
+
+        A script does not begin before its pod has a node, whose clock may differ.
+        """
+        begun = filter(pod_stages.script_has_begun, self.pods.values())
+        times = [(pod_status.script_started_at(pod), pod_status.scheduled_at(pod)) for pod in begun]
+        work = self.work.begun(min(self._passed(now, *both) for both in times)) if times else self.work
+        pod = self.pods.get(next(iter(self.unended_pods), ""))
+        if self.waits_for_a_node:
+            return work.paused(now if pod is None else self._passed(now, pod_status.created_at(pod)))
+        return work.resumed(now if pod is None else self._passed(now, pod_status.scheduled_at(pod)))
+
+    def _passed(self, now: float, *times: str) -> float:
+        """The last of these times, of the past; now if the cluster says nothing else."""
+        moments = [moment for time in times if (moment := self.moment_of(time)) is not None]
+        return min(now, max(moments, default=now))
 
     @property
     def failures(self) -> int:
@@ -292,13 +311,25 @@ class View:
         A policy or a user may have given the Job more time than was asked for. With less, the
         report comes earlier.
         """
-        own = self.job["spec"].get("activeDeadlineSeconds") if "spec" in self.job else asked
-        return None if own is None or asked is None else max(own, asked)
+        own = self.own_deadline(asked)
+        if own is None or asked is None:
+            return None
+        return own if self.timed_out_after is not None else max(own, asked)
+
+    def own_deadline(self, asked: float | None) -> float | None:
+        """The Job's own deadline, None if it has none; the one asked for if no Job was seen."""
+        own: float | None = self.job["spec"].get("activeDeadlineSeconds") if "spec" in self.job else asked
+        return own
 
     def changed_deadline(self, asked: float | None) -> float | None:
-        """The Job's own deadline if it is not the one asked for, None otherwise."""
+        """The Job's own deadline if another has set it, None otherwise."""
         own: float | None = self.job.get("spec", {}).get("activeDeadlineSeconds")
-        return None if own == asked else own
+        return None if own == asked or self.timed_out_after is not None else own
+
+    @property
+    def timed_out_after(self) -> str | None:
+        """The seconds of work after which a follower has ended the Job, None if none has."""
+        return (self.job.get("metadata", {}).get("annotations") or {}).get(TIMEOUT_ANNOTATION)
 
     @property
     def has_unseen_pods(self) -> bool:
@@ -334,6 +365,17 @@ class View:
         """When the Job's clock started, by the cluster's clock."""
         return parse_optional_time(self.job.get("status", {}).get("startTime"))
 
+    def moment_of(self, time: str) -> float | None:
+        """The moment of a time by the cluster's clock, None if that is unknown.
+
+        It is never before the start of the Job's clock.
+        """
+        began = self.start_time or parse_optional_time(self.job.get("metadata", {}).get("creationTimestamp"))
+        happened = parse_optional_time(time)
+        if self.started_at is None or began is None or happened is None:
+            return None
+        return self.started_at + max(0.0, (happened - began).total_seconds())
+
     def _is_new_end(self, pod: Pod) -> bool:
         """Whether the script of a pod that was not seen before has ended."""
         return pod_status.uid(pod) not in self.pods and pod_status.script_end(pod) is not None
@@ -343,29 +385,12 @@ class View:
 
         All these times are the cluster's.
         """
-        happened, began = _last_time(event), self.start_time
+        happened, began = events.last_time(event), self.start_time
         created = [parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()]
         if happened is None:
             return False
         is_before_the_start = began is not None and happened < began
         return is_before_the_start or any(moment is not None and happened <= moment for moment in created)
-
-
-def manager_of(job: Mapping[str, Any]) -> str | None:
-    """The controller that manages the Job in place of Kubernetes' own, None if there is none.
-
-    Kueue's MultiKueue runs such a Job in another cluster, and copies that Job's status:
-    https://kueue.sigs.k8s.io/docs/concepts/multikueue/
-    """
-    manager: str | None = job.get("spec", {}).get("managedBy")
-    return None if manager == JOB_CONTROLLER else manager
-
-
-def is_suspended(job: Mapping[str, Any]) -> bool:
-    """Whether the Job is to have no pods for now, here or where another controller runs it."""
-    conditions = job.get("status", {}).get("conditions") or []
-    is_paused = any(one["type"] == "Suspended" and one["status"] == "True" for one in conditions)
-    return bool(job.get("spec", {}).get("suspend")) or (is_paused and manager_of(job) is not None)
 
 
 def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> Mapping[str, float]:
@@ -377,10 +402,3 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
 
 def _failed_by_itself(pod: Pod) -> bool:
     return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.disruption(pod)
-
-
-def _last_time(event: Mapping[str, Any]) -> datetime | None:
-    """When an event was last repeated, by its source's clock; None if it does not say so."""
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((parse_optional_time(text) for text in times if text), None)

@@ -15,7 +15,8 @@ from airflow_script_provider.kube.job.diagnosis import (
     diagnose,
     hint_for,
 )
-from airflow_script_provider.kube.job.verdict import Cause
+from airflow_script_provider.kube.job.verdict import Cause, Limits
+from airflow_script_provider.kube.labels import TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
@@ -130,6 +131,56 @@ def test_a_deadline_is_named_after_what_sets_it(
     assert found.headline.startswith(f"Job etl/load ran longer than {headline} (DeadlineExceeded).")
     advice = "Raise timeout." if headline.startswith("its") else "Find out what sets activeDeadlineSeconds"
     assert advice in found.headline + found.advice
+
+
+GUARDED = some_limits(timeout=600, deadline=1800)
+SUM = "the 1800 s of its schedule_timeout (900 s), startup_timeout (300 s) and timeout (600 s)"
+
+
+@pytest.mark.parametrize(
+    ("pods", "cause", "hint"),
+    [
+        ([a_pod(unschedulable="no room")], f"did not start within {SUM} (DeadlineExceeded): Unschedulable", ""),
+        ([a_pod(running=True)], f"ran longer than {SUM} (DeadlineExceeded)", "Raise timeout."),
+        (
+            [a_pod("load-x1", exit_code=1), a_pod("load-x2", unschedulable="no room")],
+            f"ran longer than {SUM} (DeadlineExceeded), at last waiting: Unschedulable",
+            "",
+        ),
+    ],
+    ids=["never began", "ran", "waited at last"],
+)
+def test_a_run_without_a_follower_names_all_its_timeouts(pods: list[dict[str, Any]], cause: str, hint: str) -> None:
+    """Kubernetes ended it after their sum (R5, R22)."""
+    case = a_case(*pods, cause=Cause.DEADLINE, reason="DeadlineExceeded", job=a_job(deadline=1800), limits=GUARDED)
+    found = diagnose(case)
+    assert found.cause.startswith(cause)
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize("deadline", [130, 600])
+@pytest.mark.parametrize("limits", [GUARDED, some_limits(deadline=1800, deadline_name="execution_timeout")])
+def test_the_end_of_the_work_is_told_from_a_policys(deadline: int, limits: Limits) -> None:
+    """The Job's deadline was changed by its follower, as an annotation says (R5, R22)."""
+    job = a_job(deadline=deadline)
+    job["metadata"]["annotations"] = {TIMEOUT_ANNOTATION: "600"}
+    found = diagnose(
+        a_case(a_pod(running=True), cause=Cause.DEADLINE, reason="DeadlineExceeded", job=job, limits=limits)
+    )
+    assert found.headline == "Job etl/load ran longer than its timeout of 600 s (DeadlineExceeded). Raise timeout."
+
+
+def test_a_policys_deadline_is_named_beside_the_timeout() -> None:
+    """And not beside the sum, which the author has not written (R5, R22)."""
+    job = a_job(deadline=60)
+    case = a_case(a_pod(running=True), cause=Cause.DEADLINE, reason="DeadlineExceeded", job=job, limits=GUARDED)
+    assert "the Job's activeDeadlineSeconds of 60 s (its timeout is 600 s)" in diagnose(case).headline
+
+
+def test_work_that_only_a_delete_could_end_was_a_timeout() -> None:
+    """Kubernetes refused the change of the Job (R5)."""
+    found = diagnose(a_case(a_pod(running=True), cause=Cause.TIMEOUT, limits=GUARDED))
+    assert found.headline == "Job etl/load ran longer than its timeout of 600 s (DeadlineExceeded). Raise timeout."
 
 
 def test_several_attempts_are_counted() -> None:

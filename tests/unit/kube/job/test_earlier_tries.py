@@ -393,9 +393,11 @@ def test_the_state_that_was_seen_is_said() -> None:
         (600, Deadline(290, "execution_timeout"), 600, Deadline(600)),
         (280, Deadline(290, "execution_timeout"), 600, Deadline(280, "execution_timeout")),
         (None, Deadline(290, "execution_timeout"), None, Deadline(None)),
-        (60, Deadline(600), 600, Deadline(600)),
+        (60, Deadline(4500), 600, Deadline(4500)),
+        (4500, Deadline(4500), 600, Deadline(4500)),
+        (600, Deadline(4500), 600, Deadline(600)),
     ],
-    ids=["of timeout", "of the time left then", "none", "of a policy"],
+    ids=["of timeout", "of the time left then", "none", "of a policy", "of the sum", "of an earlier version"],
 )
 def test_a_job_keeps_the_deadline_of_its_launch(
     own: int | None, asked: Deadline, timeout: int | None, deadline: Deadline

@@ -25,8 +25,9 @@ from airflow_script_provider.kube.job.follow_state import (
 )
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.observed.pruning import pruned_pod
+from airflow_script_provider.kube.job.observed.work import Work
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
-from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from tests.builders import a_job, a_launched_job, a_pod, a_view, some_limits
 
@@ -49,12 +50,31 @@ def a_state() -> FollowState:
         has_begun=True,
         waited=7.5,
         ran_elsewhere=True,
+        worked=3.5,
+        works_since=14.5,
     )
 
 
 def test_a_follow_state_arrives() -> None:
     """Positions of every log, what was announced, the clock (R4)."""
     assert FollowState.from_dict(travelled(a_state().to_dict())) == a_state()
+
+
+def test_a_state_of_an_earlier_version_knows_no_work() -> None:
+    """The pods say when it began (R4)."""
+    given = {name: value for name, value in a_state().to_dict().items() if name not in ("worked", "works_since")}
+    state = FollowState.from_dict(given)
+    assert (state.worked, state.works_since, state.work) == (None, None, Work())
+
+
+def test_that_the_work_was_over_travels() -> None:
+    """With the end, whose message names the timeout (R5, R22)."""
+    job = a_job("Failed", reason="DeadlineExceeded")
+    job["metadata"]["annotations"] = {TIMEOUT_ANNOTATION: "600", "other": "x"}
+    end = JobEnd(Verdict(Cause.DEADLINE, None, "DeadlineExceeded"), a_view(job=job), 5.0)
+    arrived = JobEnd.from_dict(travelled(end.to_dict()))
+    assert arrived.view.timed_out_after == "600"
+    assert "other" not in str(end.to_dict())
 
 
 def test_an_empty_follow_state_is_one() -> None:

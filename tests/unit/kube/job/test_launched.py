@@ -53,16 +53,23 @@ def test_packages_end_with_a_mark() -> None:
 def test_limits_are_those_of_the_options() -> None:
     """In seconds, and the deadline by the name of its argument (R5)."""
     request = a_request(
-        deadline=600, startup_timeout=60, backoff_limit=1, fail_on_exit_code=[42], termination_grace_period=7
+        deadline=4000, startup_timeout=60, backoff_limit=1, fail_on_exit_code=[42], termination_grace_period=7
     )
     assert limits_of(request) == Limits(
         startup_timeout=60,
-        deadline=600,
+        timeout=600,
+        deadline=4000,
         deadline_name="timeout",
         grace_period=7,
         backoff_limit=1,
         final_codes=frozenset({42}),
     )
+
+
+def test_kubernetes_ends_the_work_of_an_earlier_version() -> None:
+    """Its ``timeout`` is the Job's deadline, so a follower that is new leaves it to that (R5)."""
+    limits = limits_of(a_request(deadline=600, timeout=600))
+    assert (limits.timeout, limits.deadline, limits.is_guarded) == (None, 600, False)
 
 
 @pytest.mark.parametrize("removed", [{"terminationGracePeriodSeconds": None}, {"securityContext": None}])

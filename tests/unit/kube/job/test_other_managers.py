@@ -14,8 +14,9 @@ from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.earlier_tries import seconds_on_the_clock
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.job_status import manager_of
 from airflow_script_provider.kube.job.observed.pruning import pruned_job
-from airflow_script_provider.kube.job.observed.view import View, manager_of
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.outcomes import conclude, unread
 from airflow_script_provider.kube.job.progress import SILENCE_GRACE, decide
 from airflow_script_provider.kube.job.termination import MARGIN, wait_until

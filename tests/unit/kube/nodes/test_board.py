@@ -11,7 +11,12 @@ import pytest
 
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
-from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import (
+    ENDED_ANNOTATION_PREFIX,
+    FOLLOW_STATE_ANNOTATION,
+    OUTCOME_ANNOTATION,
+    TIMEOUT_ANNOTATION,
+)
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
@@ -277,6 +282,62 @@ def test_which_bound_ended_a_run_is_said_by_its_name(timeout: int | None, expire
     board = a_board("a", timeout=timeout, expires_at=expires_at)
     board.take_job(a_run(), 0.0, 0.0)
     assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, name)
+
+
+@pytest.mark.parametrize(
+    ("own", "annotations", "limits"),
+    [
+        (720, {}, (600, 720, "timeout")),
+        (600, {}, (None, 600, "timeout")),
+        (600, {TIMEOUT_ANNOTATION: "600"}, (600, 600, "timeout")),
+        (130, {TIMEOUT_ANNOTATION: "600"}, (600, 130, "timeout")),
+        (60, {}, (600, 60, "activeDeadlineSeconds")),
+        (820, {}, (700, 820, "activeDeadlineSeconds")),
+    ],
+    ids=["ours", "of an earlier version", "ended at its timeout", "ended after a wait", "a policy's", "a user's"],
+)
+def test_a_run_may_work_for_its_timeout(own: int, annotations: dict[str, str], limits: tuple[Any, ...]) -> None:
+    """Its Job's deadline also has time for what comes before the work (R5)."""
+    board, job = a_board("a", timeout=600, begins_within=120), a_run(FIRST, **annotations)
+    job["spec"]["activeDeadlineSeconds"] = own
+    board.take_job(node_board.kept_job(job, with_output=False), 0.0, 0.0)
+    found = board.runs[FIRST].limits
+    assert (found.timeout, found.deadline, found.deadline_name) == limits
+
+
+def test_a_run_is_ended_when_its_work_is_over() -> None:
+    """Until its Job has ended, it is not ended again (R5)."""
+    board, job = a_board("a", timeout=600, begins_within=120), a_run()
+    job["spec"]["activeDeadlineSeconds"] = 720
+    board.take_job(job, 0.0, 0.0)
+    board.take_pod(its_pod(running=True), 10.0)
+    assert (ends(board, 609.0), board.next_look()) == ([], 610.0)
+    ((start, verdict),) = ends(board, 610.0)
+    assert (start, verdict.cause) == (FIRST, Cause.TIMEOUT)
+    ended = a_run(FIRST, **{TIMEOUT_ANNOTATION: "600"})
+    board.take_job(ended, 611.0, 611.0)
+    assert ends(board, 611.0) == []
+    ended["status"]["conditions"] = a_job("Failed", reason="DeadlineExceeded")["status"]["conditions"]
+    board.take_job(ended, 612.0, 612.0)
+    board.take_pod(its_pod(exit_code=143, phase="Failed"), 612.0)
+    ((_, verdict),) = ends(board, 612.0)
+    assert (verdict.cause, verdict.reason) == (Cause.DEADLINE, "DeadlineExceeded")
+
+
+def test_the_work_of_a_run_is_handed_on() -> None:
+    """If it has waited for a node in between: otherwise its pod says when it began (R4, R5)."""
+    board = a_board("a", timeout=600, begins_within=120)
+    board.take_job(a_run(), 0.0, 0.0)
+    board.take_pod(its_pod(running=True), 10.0)
+    assert board.waits(20.0) == {}
+    board.take_pod(its_pod(running=True), 110.0, deleted=True)
+    board.take_pod(its_pod(name="load-x2", unschedulable="no room"), 110.0)
+    state = board.waits(120.0)[FIRST]
+    assert (state.worked, state.works_since) == (100.0, None)
+    following = a_board("a", timeout=600, begins_within=120)
+    following.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: json.dumps(state.to_dict())}), 500.0, 500.0)
+    following.take_pod(its_pod(name="load-x2", running=True), 501.0)
+    assert following.runs[FIRST].seen.view.work.worked == 100.0
 
 
 @pytest.mark.parametrize(("limit", "is_repeated"), [(0, False), (2, True), (None, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_the_longest_time() -> None:
     """Waves of nodes, with their runs, grace periods and pauses."""
     plan = a_plan("a", "b", "c", max_parallel=2, runs=2, interval=10, timeout=100)
     assert plan.longest(30) == 2 * (2 * 130 + 10) + OWNER_MARGIN
+    assert replace(plan, begins_within=70).longest(30) == 2 * (2 * 200 + 10) + OWNER_MARGIN
     assert a_plan("a", timeout=None).longest(30) is None
     assert a_plan("a", timeout=10**9, runs=10).longest(30) is None
 
@@ -103,6 +105,13 @@ def test_a_run_has_what_is_left_of_the_tasks_time() -> None:
     plan = a_plan("a", timeout=100)
     assert [plan.run_deadline(left) for left in (200.0, 49.5, -1000.0, None)] == [100, 50, 1, 100]
     assert a_plan("a", timeout=None).run_deadline(None) is None
+
+
+def test_the_deadline_of_a_run_has_time_for_its_wait_and_its_start() -> None:
+    """A follower ends its work; of a plan of an earlier version, Kubernetes does (R5)."""
+    plan = a_plan("a", timeout=100, begins_within=70)
+    assert [plan.run_deadline(left) for left in (200.0, 49.5, None)] == [170, 50, 170]
+    assert (plan.time_for_work, a_plan("a", timeout=100).time_for_work) == (100, None)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +159,8 @@ def test_unknown_modes_are_refused() -> None:
 def test_settings_become_a_plan() -> None:
     """Whose nodes are chosen later."""
     settings = NodeSettings(mode="host", runs=2, interval=timedelta(minutes=1))
-    plan = a_plan(runs=2, interval=60.0, timeout=100, expires_at=5.0)
-    assert settings.on_nodes(timeout=100, expires_at=5.0) == OnNodes(Mode.HOST, plan)
+    plan = a_plan(runs=2, interval=60.0, timeout=100, begins_within=90, expires_at=5.0)
+    assert settings.on_nodes(timeout=100, begins_within=90, expires_at=5.0) == OnNodes(Mode.HOST, plan)
 
 
 def test_modes_say_what_they_grant() -> None:

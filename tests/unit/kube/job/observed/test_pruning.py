@@ -11,7 +11,7 @@ from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.progress import decide
-from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from tests.builders import a_case, a_container, a_job, a_pod, a_view, an_event, some_limits
 
@@ -41,6 +41,13 @@ def test_a_pruned_job_decides_the_same(condition: str) -> None:
     job = a_job(condition)
     views = [a_view(a_pod(exit_code=1), job=thing) for thing in (job, pruned_job(job))]
     assert decide(views[0], some_limits(), 1.0) == decide(views[1], some_limits(), 1.0)
+
+
+def test_a_pruned_job_says_that_its_work_was_over() -> None:
+    """By its annotation; those of others are not kept (R5)."""
+    job = a_job()
+    job["metadata"]["annotations"] = {TIMEOUT_ANNOTATION: "600", "other": "x"}
+    assert pruned_job(job)["metadata"]["annotations"] == {TIMEOUT_ANNOTATION: "600"}
 
 
 def test_a_pruned_sidecar_is_one() -> None:
