@@ -12,7 +12,7 @@ with DAG("example_timeouts", schedule=None, tags=["script-provider"]):
     hang = KubernetesScriptOperator(
         task_id="hang",
         script="import time\nprint('waiting for an answer')\ntime.sleep(3600)",
-        timeout=30,  # the whole Job: queueing, image pull and all attempts
+        timeout=30,  # the work: all attempts of the script, but no wait before it
         schedule_timeout=timedelta(hours=1),  # until the pod has a node
         startup_timeout=timedelta(minutes=2),  # from then on until the script runs
         execution_timeout=timedelta(minutes=10),  # Airflow's limit for the try

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_script_options(render)
     _add_cluster_options(render)
-    render.add_argument("--timeout", type=_seconds, metavar="S", help="seconds until the Job is ended")
+    render.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that the script may work")
     return parser
 
 

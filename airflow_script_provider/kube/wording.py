@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
@@ -130,12 +130,6 @@ def limit_in_words(name: str, seconds: float | None, *, is_rest: bool) -> str:
     if seconds is None:
         return f"its {name}"
     return f"the {seconds:g} s that were left of its {name}" if is_rest else f"its {name} of {seconds:g} s"
-
-
-def sum_in_words(seconds: float, parts: Mapping[str, float]) -> str:
-    """The limit that ended a run, where it is the sum of several arguments."""
-    *first, last = (f"{name} ({part:g} s)" for name, part in parts.items())
-    return f"the {seconds:g} s of its {', '.join(first)} and {last}"
 
 
 def changed_limit_in_words(name: str, asked: float | None, own: float) -> str:

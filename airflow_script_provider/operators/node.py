@@ -107,8 +107,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
         (templated)
     :param namespace: str: namespace of the Jobs. None means the connection's, otherwise the worker
         pod's own, otherwise ``default``. (templated)
-    :param timeout: seconds or ``timedelta``: time after which Kubernetes ends a run. It includes
-        queueing, image pull and installation. None sets no limit.
+    :param timeout: seconds or ``timedelta``: time that the script of a run may work, without the
+        wait for room and the start. None sets no limit.
     :param schedule_timeout: seconds or ``timedelta``: time that a run may wait for room on its
         node, for quota or for the admission of its Job.
     :param startup_timeout: seconds or ``timedelta``: time within which a run's container must run

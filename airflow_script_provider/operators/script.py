@@ -97,8 +97,8 @@ class KubernetesScriptOperator(ScriptTask):
         (templated)
     :param namespace: str: namespace of the Job. None means the connection's, otherwise the worker
         pod's own, otherwise ``default``. (templated)
-    :param timeout: seconds or ``timedelta``: time after which Kubernetes ends the Job. It includes
-        queueing, image pulls, the installation and all attempts. None sets no limit.
+    :param timeout: seconds or ``timedelta``: time that the script may work, from its first start
+        on: all attempts and the pauses between them, but no wait for a node. None sets no limit.
     :param schedule_timeout: seconds or ``timedelta``: time that the script may wait for a node:
         for the admission of its Job, for quota, and for room.
     :param startup_timeout: seconds or ``timedelta``: time within which the script's container must

@@ -104,6 +104,9 @@ def of_jobs() -> list[str]:
     late_for_a_node: dict[str, Any] = {
         "cause": Cause.SCHEDULE_TIMEOUT, "limits": some_limits(schedule_timeout=3600)
     }  # fmt: skip
+    without_a_follower: dict[str, Any] = {
+        "cause": Cause.DEADLINE, "limits": some_limits(schedule_timeout=3600, timeout=600, deadline=4500)
+    }  # fmt: skip
     cases = [
         a_case(a_pod(unschedulable=NO_ROOM), **late_for_a_node),
         a_case(a_pod(unschedulable=NO_LABEL), **late_for_a_node),
@@ -116,9 +119,10 @@ def of_jobs() -> list[str]:
         a_case(a_pod(oom_killed=True, memory="512Mi")),
         a_case(a_pod(exit_code=137)),
         a_case(a_pod(running=True, phase="Failed"), cause=Cause.DEADLINE),
-        a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
-        a_case(a_pod("first", exit_code=1), a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
-        a_case(job=resumed, cause=Cause.DEADLINE),
+        a_case(a_pod(running=True, phase="Failed"), **without_a_follower),
+        a_case(a_pod(unschedulable=NO_ROOM), **without_a_follower),
+        a_case(a_pod("first", exit_code=1), a_pod(unschedulable=NO_ROOM), **without_a_follower),
+        a_case(job=resumed, **without_a_follower),
         a_case(a_pod(exit_code=3)),
         a_case(a_pod("first", exit_code=1), a_pod(exit_code=1), limits=some_limits(backoff_limit=1)),
         a_case(a_pod(exit_code=127)),

@@ -11,6 +11,7 @@ from airflow.configuration import conf
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.provider_info import get_provider_info
 from airflow_script_provider.result import ScriptResult
 from benchmarks.tables import table
@@ -61,6 +62,16 @@ def test_a_named_setting_exists(section: str, option: str) -> None:
     """A setting that a page names is one of Airflow or of this provider."""
     known = conf.configuration_description | get_provider_info()["config"]
     assert option in known[section]["options"]
+
+
+def test_the_tables_of_clocks_have_every_timeout() -> None:
+    """With its default; and the Job's deadline is the sum of those that it guards (R5)."""
+    text, options = page("docs/howto/retries-and-timeouts.md"), JobOptions()
+    rows = {row["Argument"].strip("`"): row["Default"] for row in table(text, "Argument")}
+    given = {name: f"{getattr(options, name)} s" for name in rows if hasattr(options, name)}
+    assert rows == given | {"execution_timeout": "none"}
+    assert [row["Clock"].strip("`") for row in table(text, "Clock")] == list(rows)
+    assert f"by default {options.checked().longest_run} s" in text
 
 
 def test_every_error_is_in_the_tree() -> None:

@@ -40,6 +40,7 @@ class Looks:
         self._api, self._namespace, self._take, self._with_output = api, namespace, take, with_output
         self._looking = asyncio.Semaphore(LOOKS)
         self._doubts: dict[Start, Doubt] = defaultdict(Doubt)
+        self._timeouts: dict[Start, WorkTimeout] = {}
 
     async def confirmed(
         self, run: NodeRun, decision: Verdict | Lost, decide_again: Callable[[], Verdict | Lost | Wait]
@@ -49,10 +50,12 @@ class Looks:
         return await confirmed(decision, look_at, decide_again, doubt, is_unseen=lacks_end(run, decision))
 
     def work_timeout(self, run: NodeRun, log: RunLog, runs: Board) -> WorkTimeout:
-        """The end of a run whose work has taken its time."""
+        """The end of a run whose work has taken its time, the same for as long as it goes on."""
+        if run.start in self._timeouts:
+            return self._timeouts[run.start]
         ref, now = JobRef(self._namespace, run.name, run.uid or ""), time.monotonic
         kept = partial(board.kept_job, with_output=self._with_output)
-        return WorkTimeout(
+        self._timeouts[run.start] = WorkTimeout(
             ref,
             log,
             self._doubts[run.start],
@@ -62,6 +65,7 @@ class Looks:
             end_job=partial(launching.end_work, self._api, ref),
             take=lambda job: self._take((Kind.JOB, Change(kept(job)))),
         )
+        return self._timeouts[run.start]
 
     def is_awaited(self, run: NodeRun, decision: Verdict | Lost, error: exceptions.KubernetesApiError) -> bool:
         """Whether a decision about a run without a Job waits for another answer."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict
-from airflow_script_provider.kube.wording import changed_limit_in_words, limit_in_words, sum_in_words
+from airflow_script_provider.kube.wording import changed_limit_in_words, limit_in_words
 from airflow_script_provider.result import Category
 
 _FIND_OUT = "Find out what sets activeDeadlineSeconds in this namespace."
-_PARTS = ("schedule_timeout", "startup_timeout", "timeout")
+_SUM = "schedule_timeout + startup_timeout + timeout"
 """The arguments whose sum is the deadline of a Job without a follower."""
 
 
@@ -24,5 +24,5 @@ def limit_that_ended(view: View, limits: Limits, verdict: Verdict, *, is_rest: b
     if verdict.reason == Category.DEADLINE_EXCEEDED and (own := view.changed_deadline(asked)) is not None:
         return changed_limit_in_words(name, limits.timeout if is_guard else asked, own), _FIND_OUT
     if is_guard and asked is not None:
-        return sum_in_words(asked, {part: getattr(limits, part) for part in _PARTS}), "Raise timeout."
+        return f"{_SUM} of {asked:g} s", "Raise timeout."
     return limit_in_words(name, asked, is_rest=is_rest), f"Raise {name}."

@@ -86,6 +86,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (timeouts, "ABANDON_TIMEOUT")):
         monkeypatch.setattr(module, name, 0.05 if name != "ABANDON_TIMEOUT" else 1.0)
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.5)
+    monkeypatch.setattr(timeouts, "RIGHT_PATIENCE", 0.7)
     monkeypatch.setattr(launching, "REMOVAL_PATIENCE", 0.5)
     monkeypatch.setattr(progress, "CONFIRMATION", 0.1)
     monkeypatch.setattr(termination, "MARGIN", 0.2)
@@ -169,16 +170,23 @@ async def test_a_change_whose_answer_is_lost_is_made_once(server: WebServer) -> 
     assert (found.verdict.cause, found.verdict.reason) == (Cause.DEADLINE, "DeadlineExceeded")
 
 
+async def test_a_right_that_is_missing_for_a_moment_is_doubted(server: WebServer) -> None:
+    """An API server that restarts may refuse what it grants a moment later (R10, R17)."""
+    cluster = Kubernetes(server, NO_RIGHT)
+    found, log = await followed(server, cluster)
+    assert (found.verdict.cause, "is deleted" in str(log.notes)) == (Cause.DEADLINE, False)
+
+
 @pytest.mark.parametrize(
     ("answer", "drops"),
-    [(NO_RIGHT, ()), (DENIED, ()), (None, ("spec",)), (None, ("metadata",))],
-    ids=["no right", "a webhook denies it", "a webhook drops the deadline", "a webhook drops the annotation"],
+    [(NO_RIGHT, ()), (DENIED, ()), (AWAY, ()), (None, ("spec",)), (None, ("metadata",))],
+    ids=["no right", "denied", "never answered", "the deadline is dropped", "the annotation is dropped"],
 )
 async def test_a_job_that_kubernetes_is_not_to_end_is_deleted(
     server: WebServer, answer: Answer | None, drops: tuple[str, ...]
 ) -> None:
     """It was a timeout nevertheless, and a warning says why the Job is gone (R5, R17)."""
-    cluster = Kubernetes(server, *([answer] if answer else []))
+    cluster = Kubernetes(server, *([answer] * 99 if answer else []))
     cluster.drops = drops
     followed_ended = cluster.ended
     cluster.ended = lambda: followed_ended() if not drops else dict(cluster.job or {})  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.jobs.answers import timeouts
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.kube.job import termination
@@ -27,6 +28,7 @@ NO_RIGHT = a_refusal(403, "Forbidden", 'User "u" cannot patch resource "jobs"')
 async def test_kubernetes_ends_a_run_or_its_job_is_deleted(monkeypatch: pytest.MonkeyPatch, may_change: bool) -> None:
     """As a single Job's: the run goes on until its Job has ended, or is over with a warning (R5, R17)."""
     monkeypatch.setattr(termination, "MARGIN", 0.0)
+    monkeypatch.setattr(timeouts, "RIGHT_PATIENCE", 0.1)
     owner, body = an_owner_and_a_run(timeout=600, begins_within=1200)
     body["spec"]["activeDeadlineSeconds"] = 1800
     pod, path, log = its_pod(body, running=True), f"{JOBS}/{body['metadata']['name']}", KeptLog()
