@@ -149,7 +149,7 @@ async def after_timeout(
         followed = await _ended(quiet, end)
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
-            followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
+            job, followed = _timed_out(job, followed)
         outcome = _outcome(job, quiet.hide, followed)
         is_needed = alone or (task is not None and task.has_tries_left)
         if may_run_on or outcome.is_retried or not is_needed:
@@ -164,6 +164,15 @@ async def after_timeout(
         followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
         outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
+
+
+def _timed_out(job: LaunchedJob, followed: Followed) -> tuple[LaunchedJob, Followed]:
+    """A run that may go on after the task's time, which is named unless the Job's was over."""
+    if followed.verdict.cause is Cause.DEADLINE and not followed.verdict.delete_job:
+        return job, followed
+    limits = replace(job.limits, deadline=None, deadline_name="execution_timeout")
+    verdict = replace(followed.verdict, cause=Cause.DEADLINE)
+    return replace(job, limits=limits), replace(followed, verdict=verdict)
 
 
 async def _conclude_known(

@@ -195,8 +195,8 @@ class ScriptTrigger(JobTrigger):
 
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
         position = self._position()
-        is_needed = self._run_log.has_printed or position.disruptions or position.waited or self._has_waited
-        if not is_needed:
+        has_waited = position.waited or position.worked or self._has_waited
+        if not (self._run_log.has_printed or position.disruptions or has_waited):
             return
         saved = replace(position, is_final=is_final)
         metadata = {

@@ -582,7 +582,7 @@ async def test_a_pod_that_was_not_seen_yet_may_run(
     assert (outcome is not None) is is_unknown
     if outcome is not None:
         assert (outcome.is_unknown, outcome.retryable) == (True, False)
-        assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)
+        assert "outcome unknown: ran longer than its execution_timeout (DeadlineExceeded)" in str(outcome.result.error)
 
 
 async def timed_out(

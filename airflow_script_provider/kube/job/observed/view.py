@@ -273,17 +273,16 @@ class View:
         return seen if self.waits_since is not None else replace(seen, waits_since=now)
 
     def _work_at(self, now: float) -> Work:
-        """The work as it is now.
-
-        A script does not begin before its pod has a node, whose clock may differ.
-        """
-        begun = filter(pod_stages.script_has_begun, self.pods.values())
-        times = [(pod_status.script_started_at(pod), pod_status.scheduled_at(pod)) for pod in begun]
-        work = self.work.begun(min(self._passed(now, *both) for both in times)) if times else self.work
-        pod = self.pods.get(next(iter(self.unended_pods), ""))
+        """The work as it is now. No script begins before its pod has a node, by whatever clock."""
+        work = self.work
+        if work.worked is None:
+            pods = filter(pod_stages.script_has_begun, self.pods.values())
+            times = [(pod_status.script_started_at(pod), pod_status.scheduled_at(pod)) for pod in pods]
+            work = Work(0.0, min(self._passed(now, *both) for both in times)) if times else work
+        pod: Pod = next((self.pods[uid] for uid in self.unended_pods), {"metadata": {}})
         if self.waits_for_a_node:
-            return work.paused(now if pod is None else self._passed(now, pod_status.created_at(pod)))
-        return work.resumed(now if pod is None else self._passed(now, pod_status.scheduled_at(pod)))
+            return work.paused(self._passed(now, pod_status.created_at(pod)))
+        return work.resumed(self._passed(now, pod_status.scheduled_at(pod))) if work.since is None else work
 
     def _passed(self, now: float, *times: str) -> float:
         """The last of these times, of the past; now if the cluster says nothing else."""

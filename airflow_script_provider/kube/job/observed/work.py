@@ -22,10 +22,6 @@ class Work:
     since: float | None = None
     paused_at: float | None = None
 
-    def begun(self, moment: float) -> Work:
-        """The work with its beginning; the first one counts."""
-        return Work(0.0, moment) if self.worked is None else self
-
     def paused(self, moment: float) -> Work:
         """The work while the run waits for a node, from a moment on."""
         if self.worked is None or self.since is None:
