@@ -160,7 +160,7 @@ async def end_work(api: KubernetesApi, ref: JobRef, job: Mapping[str, Any], work
     Its deadline becomes the time that is on its clock. Raises ``KubernetesApiError``, also where
     a webhook has dropped a part of the change.
     """
-    passed = earlier_tries.seconds_on_the_clock(job, api.now()) or 0
+    passed = (earlier_tries.seconds_on_the_clock(job, api.now()) if job else None) or 0
     annotations, spec = {TIMEOUT_ANNOTATION: f"{worked:g}"}, {"activeDeadlineSeconds": max(1, int(passed))}
     metadata = {"uid": ref.uid, "annotations": annotations}
     changed = await api.patch("jobs", ref.namespace, ref.name, {"metadata": metadata, "spec": spec})

@@ -194,3 +194,17 @@ async def test_a_job_that_kubernetes_is_not_to_end_is_deleted(
     assert (found.verdict.cause, found.verdict.delete_job, cluster.job) == (Cause.TIMEOUT, True, None)
     assert found.verdict.is_timeout
     assert "does not end Job etl/load at its timeout, so the Job is deleted" in str(log.notes)
+
+
+async def test_nothing_is_ended_while_the_api_server_is_away(server: WebServer) -> None:
+    """The script may have ended meanwhile, so each change follows on a look (R1, R5, R10)."""
+    cluster = Kubernetes(server)
+    answer, looks = cluster.answer_to, iter([AWAY] * 5)
+
+    def away(request: Request) -> Answer:
+        return (next(looks, None) if PODS in request.path else None) or answer(request)
+
+    server.answer_to = away  # type: ignore[method-assign]
+    found, log = await followed(server, cluster)
+    assert (found.verdict.cause, len(cluster.changes), next(looks, None)) == (Cause.DEADLINE, 1, None)
+    assert "is deleted" not in str(log.notes)
