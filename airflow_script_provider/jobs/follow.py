@@ -85,7 +85,7 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = start.view
+        self.view = start.view(context.api.now().timestamp())
         self._api, self._job, self._log = context.api, job, context.log
         self._changes, self._start = changes, start
         self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
@@ -116,7 +116,8 @@ class Follower:
         """How far this follower came, for the next one."""
         logs = {**self._start.logs, **self._logs.positions}
         announced, deferral = self._announcer.announced, self._start.deferral
-        return FollowState.of_view(self.view, logs=logs, announced=announced, deferral=deferral)
+        now = self._api.now().timestamp()
+        return FollowState.of_view(self.view, now, logs=logs, announced=announced, deferral=deferral)
 
     async def follow(self) -> Followed:
         """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""

@@ -81,7 +81,7 @@ class NodeRuns:
         self.job = context.job
         self.owner = owner
         self.plan: NodePlan = manifest.plan_of(owner)
-        self.board = Board(self.plan, self.job.limits)
+        self.board = Board(self.plan, self.job.limits, time_of_day=lambda: context.api.now().timestamp())
         self._api, self._log, self._may_quote = context.api, context.log, context.may_quote
         self._keeps_output = keeps_output
         self._lines = NodeLines(context, slots, log_silence)

@@ -59,7 +59,8 @@ class FollowState:
     are the seconds for which followers have seen that the run waits for a node. ``ran_elsewhere``
     is that of the view. ``worked`` are the seconds of work before the last wait for a node, None
     before a script has begun, and ``works_since`` is when the work began or went on, None while
-    there is none: time between two followers counts only for work.
+    there is none: time between two followers counts only for work. It is a time of day of the API
+    server, because the clocks of the followers' machines may differ.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -75,8 +76,11 @@ class FollowState:
     works_since: float | None = None
 
     @classmethod
-    def of_view(cls, view: View, **others: Any) -> FollowState:
-        """What the next follower needs of a view, beside ``others``."""
+    def of_view(cls, view: View, now: float, **others: Any) -> FollowState:
+        """What the next follower needs of a view, beside ``others``.
+
+        ``now`` is the API server's time of day, here and below.
+        """
         return cls(
             clock=None if view.started_at is None else to_time_of_day(view.started_at),
             disruptions=view.disruptions,
@@ -84,10 +88,9 @@ class FollowState:
             waited=clocks.seconds_for_a_node(view, time.monotonic()),
             ran_elsewhere=view.ran_elsewhere,
             **others,
-        ).with_work(view.work)
+        ).with_work(view.work, now)
 
-    @property
-    def view(self) -> View:
+    def view(self, now: float) -> View:
         """The view of the next follower, which has seen nothing yet.
 
         The previous follower's pods are unknown until listed: no timeout may fire before that.
@@ -99,17 +102,17 @@ class FollowState:
             had_begun=self.has_begun,
             ran_elsewhere=self.ran_elsewhere,
             waited=self.waited,
-            work=self.work,
+            work=self.work(now),
         )
 
-    @property
-    def work(self) -> Work:
+    def work(self, now: float) -> Work:
         """How long the run has worked, by the monotonic clock."""
-        return Work(self.worked, None if self.works_since is None else to_monotonic(self.works_since))
+        since = None if self.works_since is None else time.monotonic() - max(0.0, now - self.works_since)
+        return Work(self.worked, since)
 
-    def with_work(self, work: Work) -> FollowState:
+    def with_work(self, work: Work, now: float) -> FollowState:
         """The state with the work of a run."""
-        since = None if work.since is None else to_time_of_day(work.since)
+        since = None if work.since is None else now - (time.monotonic() - work.since)
         return replace(self, worked=work.worked, works_since=since)
 
     def position(self, uid: str, container: str) -> LogPosition:

@@ -6,7 +6,8 @@ A follower that reattaches begins with an empty board, and fills it with existin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -80,6 +81,7 @@ class Board:
     """All that was seen of the runs. Times are of one monotonic clock.
 
     ``never_seen`` are runs that were ended before their Job was seen; it may still come.
+    ``time_of_day`` is the API server's.
     """
 
     plan: NodePlan
@@ -90,6 +92,7 @@ class Board:
     never_seen: set[Start] = field(default_factory=set)
     is_owner_deleted: bool = False
     is_owner_complete: bool = False
+    time_of_day: Callable[[], float] = time.time
 
     def begin(self, start: Start, name: str, now: float) -> NodeRun:
         """Note a run whose Job is about to be created."""
@@ -143,7 +146,8 @@ class Board:
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
             left = FollowState.from_text(_follow_state(job)) or FollowState()
-            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0), left.waited, left.work), True
+            work, run.is_taken_over = left.work(self.time_of_day()), True
+            run.seen = run.seen.taken_over(now - (clock or 0.0), left.waited, work)
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
@@ -248,7 +252,7 @@ class Board:
             waited, work = clocks.seconds_for_a_node(run.seen.view, now), run.seen.view.work
             if waited or work.worked or run.follow_state:
                 left = FollowState.from_text(run.follow_state) or FollowState()
-                states[start] = replace(left, waited=waited).with_work(work)
+                states[start] = replace(left, waited=waited).with_work(work, self.time_of_day())
         return states
 
     def failures_before(self, node: str) -> int:

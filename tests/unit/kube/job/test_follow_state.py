@@ -64,7 +64,7 @@ def test_a_state_of_an_earlier_version_knows_no_work() -> None:
     """The pods say when it began (R4)."""
     given = {name: value for name, value in a_state().to_dict().items() if name not in ("worked", "works_since")}
     state = FollowState.from_dict(given)
-    assert (state.worked, state.works_since, state.work) == (None, None, Work())
+    assert (state.worked, state.works_since, state.work(0.0)) == (None, None, Work())
 
 
 def test_that_the_work_was_over_travels() -> None:

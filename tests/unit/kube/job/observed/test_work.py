@@ -19,6 +19,8 @@ from airflow_script_provider.kube.labels import TIMEOUT_ANNOTATION
 from tests.builders import a_job, a_pod, a_view, some_limits
 
 WORK = some_limits(timeout=600, deadline=1800, schedule_timeout=900, startup_timeout=300)
+SERVER = 1_767_225_600.0
+"""The API server's time of day, which is far from this machine's."""
 ROOM = "0/2 nodes are available"
 
 
@@ -59,8 +61,8 @@ def at_work() -> View:
 
 def handed_on(view: View, job: dict[str, Any], *pods: dict[str, Any], now: float) -> View:
     """The view of the next follower, which lists Job and pods."""
-    state = FollowState.from_dict(json.loads(json.dumps(FollowState.of_view(view).to_dict())))
-    following = replace(state.view, started_at=0.0).with_job(job, now)
+    state = FollowState.from_dict(json.loads(json.dumps(FollowState.of_view(view, SERVER).to_dict())))
+    following = replace(state.view(SERVER), started_at=0.0).with_job(job, now)
     for pod in pods:
         following = following.with_pod(pod, now)
     return following.with_all_pods(now)
@@ -114,8 +116,8 @@ def test_suspension_is_no_work() -> None:
 def test_between_two_followers_work_goes_on() -> None:
     """A worker that is lost for an hour takes nothing from the clock, and adds nothing to it (R4, R5)."""
     first = replace(at_work(), work=Work(50.0, time.monotonic() - 40))
-    state = FollowState.of_view(first)
-    assert (state.worked, round(time.time() - (state.works_since or 0))) == (50.0, 40)
+    state = FollowState.of_view(first, SERVER)
+    assert (state.worked, round(SERVER - (state.works_since or 0))) == (50.0, 40)
     next_one = handed_on(first, the_job(), working(began=1), now=time.monotonic() + 400)
     over_at = clocks.work_over_at(next_one, WORK)
     assert over_at is not None
