@@ -76,11 +76,8 @@ class View:
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run.
 
-        A Job that is being deleted gets no other pod and no condition, however long a finalizer
-        holds it.
-
-        Another start time means that it was suspended and resumed, although this was not seen. The
-        first one may come late, from a busy Job controller.
+        A Job that is being deleted gets no other pod and no condition. Another start time means
+        that it was suspended and resumed unseen; the first one may come late.
         """
         known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
         is_new = self.started_at is None or (self.job and new and known != new)
