@@ -168,7 +168,8 @@ def test_defaults_are_restricted(pod_and_job: Any) -> None:
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert (container["command"], container["args"]) == (["python3", "-u"], ["/scripts/script.py"])
     spec = job["spec"]
-    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (600, 3, 300)
+    assert spec["activeDeadlineSeconds"] == 4500, "the sum of the three timeouts"
+    assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (3, 300)
 
 
 def test_services_of_the_namespace_set_no_variables(own: dict[str, Any], kubectl: Kubectl) -> None:
