@@ -50,6 +50,8 @@ import json, os, sys
 names = ("TOKEN", "PASSWORD", "DEBUG")
 print(json.dumps({"args": json.loads(sys.argv[1]), "env": [os.environ[name][::-1] for name in names]}))
 """
+WAITS = 3600 + 300
+"""Seconds of ``schedule_timeout`` and ``startup_timeout``, which a Job's deadline includes."""
 FLAT = {"script": {"type": "inline", "content": "import sys\nprint(sys.argv[1])"}, "job": {"backoff_limit": 0}}
 
 
@@ -72,7 +74,11 @@ def test_a_playbook_runs_unchanged(own: dict[str, Any], kubectl: Kubectl, tmp_pa
     spec, container = job["spec"], job["spec"]["template"]["spec"]["containers"][0]
     assert job["metadata"]["name"].startswith("script-load-orders-")
     assert job["metadata"]["labels"]["app"] == "noetl-script"
-    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (90, 0, 120)
+    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (
+        90 + WAITS,
+        0,
+        120,
+    )
     assert container["resources"]["limits"] == {"memory": "128Mi"}
 
 
@@ -152,5 +158,5 @@ def test_a_script_of_each_place(
     assert run.result["output"] == "3 orders in the north, 6 in all\n"
     assert run.result["script_origin"] == origin.replace("SERVER", server)
     job = kubectl.items("jobs", own["namespace"])[0]["spec"]
-    assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (120, 1, 90)
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (120 + WAITS, 1, 90)
     assert "db-password" not in "\n".join(run.lines)
