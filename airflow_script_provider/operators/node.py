@@ -112,7 +112,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
     :param schedule_timeout: seconds or ``timedelta``: time that a run may wait for room on its
         node, for quota or for the admission of its Job.
     :param startup_timeout: seconds or ``timedelta``: time within which a run's container must run
-        once its pod has room on the node.
+        once its pod has room on the node, image pull and installation included.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the Jobs are kept after
         all have ended. None keeps them for ever.
     :param unread_ttl: seconds or ``timedelta``: least time that the Jobs are kept while a retry

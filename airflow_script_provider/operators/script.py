@@ -102,7 +102,7 @@ class KubernetesScriptOperator(ScriptTask):
     :param schedule_timeout: seconds or ``timedelta``: time that the script may wait for a node:
         for the admission of its Job, for quota, and for room.
     :param startup_timeout: seconds or ``timedelta``: time within which the script's container must
-        run once its pod has a node, image pull included, the work of init containers not.
+        run once its pod has a node, image pull and installation included.
     :param backoff_limit: int: number of attempts after the first one, each in a new pod.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the finished Job is
         kept. None keeps it for ever.

@@ -242,7 +242,8 @@ def _latest_begin(view: View, limits: Limits) -> tuple[float | None, float | Non
     """By when the run must have a node, and by when its script must begin there."""
     node, start = clocks.node_awaited_since(view), clocks.start_awaited_since(view)
     node_by = None if node is None else node + limits.schedule_timeout
-    return node_by, None if start is None or view.has_begun else start + limits.startup_timeout
+    has_begun = view.has_run or view.elsewhere is not None
+    return node_by, None if start is None or has_begun else start + limits.startup_timeout
 
 
 def unreachable(view: View, now: float, within: float) -> Verdict | None:

@@ -48,13 +48,6 @@ def gets_node(before: Pod, now: Pod) -> bool:
     return pod_status.node(before) is None and pod_status.node(now) is not None
 
 
-def is_initialized(pod: Pod) -> bool:
-    """Whether init containers were at work, none is any more, and the script has not started."""
-    states = [status.get("state", {}).keys() for status in _init_statuses(pod)]
-    have_worked = any({"running", "terminated"} & state for state in states)
-    return have_worked and not has_run(pod) and not is_initializing(pod)
-
-
 def script_has_begun(pod: Pod) -> bool:
     """Whether the script's container has started; of one that did not, an end has no start."""
     status = next((one for one in pod_status.statuses(pod) if one["name"] == SCRIPT_CONTAINER), {})

@@ -32,9 +32,8 @@ def seconds_for_a_node(view: View, now: float) -> float:
 def start_awaited_since(view: View) -> float | None:
     """The moment from which ``startup_timeout`` counts, None while the run waits for a node.
 
-    This is when the last pod got its node, or the end of its last init container, if that is
-    later. The clocks of the cluster's programs may differ, so it is not before the moment at which
-    this follower saw that.
+    This is when the last pod got its node. The clocks of the cluster's programs may differ, so it
+    is not before the moment at which this follower saw that.
     """
     if view.started_at is None or view.waits_since is not None:
         return None
@@ -42,7 +41,7 @@ def start_awaited_since(view: View) -> float | None:
     scheduled = None if pod is None else view.moment_of(pod_status.scheduled_at(pod))
     since = view.started_at if scheduled is None else scheduled
     seen = since if pod is None else view.scheduled_at.get(pod_status.uid(pod), since)
-    return max(since, seen, *view.initialized_at.values())
+    return max(since, seen)
 
 
 def work_over_at(view: View, limits: Limits) -> float | None:

@@ -46,7 +46,6 @@ class View:
     By uid and since when: ``ended_at`` has the scripts that have ended or never begin,
     ``stuck_since`` the images that cannot be pulled for a permanent reason or lack the program,
     ``scheduled_at`` the pods that got their node while this follower watched,
-    ``initialized_at`` the pods whose init containers are over while the script has not started,
     ``leaving_since`` the pods that are being deleted while the end of their script is unknown.
     """
 
@@ -63,7 +62,6 @@ class View:
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
     scheduled_at: Mapping[str, float] = field(default_factory=dict)
-    initialized_at: Mapping[str, float] = field(default_factory=dict)
     leaving_since: Mapping[str, float] = field(default_factory=dict)
     pods_known: bool = True
     own_ends: frozenset[str] = frozenset()
@@ -101,14 +99,12 @@ class View:
         is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
         is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)
-        is_initialized = pod_stages.is_initialized(pod) or (deleted and pod_stages.is_initializing(pod))
         has_got_a_node = uid in self.scheduled_at or (known is not None and pod_stages.gets_node(known, pod))
         changes: dict[str, Any] = {
             "pods": {**self.pods, uid: pod},
             "ended_at": _since(self.ended_at, uid, now, holds=pod_stages.has_ended(pod)),
             "stuck_since": _since(self.stuck_since, uid, now, holds=is_stuck),
             "scheduled_at": _since(self.scheduled_at, uid, now, holds=has_got_a_node),
-            "initialized_at": _since(self.initialized_at, uid, now, holds=is_initialized),
             "leaving_since": _since(self.leaving_since, uid, now, holds=pod_stages.is_leaving(pod)),
         }
         if uid not in self.pods:

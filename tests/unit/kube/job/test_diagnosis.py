@@ -98,6 +98,14 @@ def test_a_denied_pod_has_no_advice_about_time() -> None:
     assert "startup_timeout." not in late.headline
 
 
+def test_an_installation_that_takes_too_long_is_named() -> None:
+    """It is a part of the start, whose limit can be raised (R5, R22)."""
+    pod = a_pod(waiting="PodInitializing", installers=[a_container(name="install", running=True)])
+    headline = diagnose(a_case(pod, cause=Cause.STARTUP_TIMEOUT)).headline
+    why = "did not start within startup_timeout of 300 s: is installing dependencies on node-1. Raise startup_timeout."
+    assert headline == f"Job etl/load {why}"
+
+
 def test_a_missing_program_that_is_not_the_interpreter_is_named() -> None:
     """With ``install_packages`` the first program is ``sh`` (R22)."""
     message = 'exec: "sh": executable file not found in $PATH'
