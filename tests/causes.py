@@ -164,7 +164,7 @@ def _lost(state: str, reason: str) -> RunRecord:
 
 
 def _not_ready() -> RunRecord:
-    late = record.of_case(a_case(cause=Cause.SCHEDULE_TIMEOUT), some_output(), index=0)
+    late = record.of_case(_without_a_node(), some_output(), index=0)
     return record.with_state_of_node(late, "not ready")
 
 
