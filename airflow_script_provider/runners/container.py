@@ -40,6 +40,8 @@ _MAX_LIFETIME = 24 * 60 * 60
 _CALL_TIMEOUT = 60
 _UNDO_TIMEOUT = 10.0
 _RESIZE_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+_REPORT_PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between the looks for what the engine may report a moment after the connection's end."""
 
 
 class ContainerRunner:
@@ -250,7 +252,7 @@ class ContainerProcess:
                     on_output(*piece)
         for piece in self._feed.finish():
             on_output(*piece)
-        code = await asyncio.to_thread(self._exit_code)
+        code = await self._exit_code()
         return await self._with_reason(self._feed.process_end(ExecStatus(code)), code or None)
 
     async def send(self, data: bytes) -> None:
@@ -305,10 +307,14 @@ class ContainerProcess:
         if not end.is_unknown:
             return end
         is_running = None
-        with contextlib.suppress(RequestException):
-            is_running = await self._feed.is_running(self._ask)
-        if await asyncio.to_thread(self._has_ended):
-            return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
+        for pause in _REPORT_PAUSES:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(RequestException):
+                is_running = await self._feed.is_running(self._ask)
+            if await asyncio.to_thread(self._has_ended):
+                return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
+            if is_running:
+                break
         return replace(end, cause=f"{end.cause}. {STATES[is_running]}")
 
     async def _why_gone(self, code: int | None) -> str | None:
@@ -338,8 +344,15 @@ class ContainerProcess:
     def _split_streams(self, data: bytes) -> list[tuple[Channel, bytes]]:
         return [(Channel.STDOUT, data)] if self._decoder is None else self._decoder.feed(data)
 
-    def _exit_code(self) -> int | None:
+    async def _exit_code(self) -> int | None:
         """The exit code, None if the engine does not know it or is gone."""
+        for pause in _REPORT_PAUSES:
+            await asyncio.sleep(pause)
+            if (code := await asyncio.to_thread(self._reported_code)) is not None:
+                return code
+        return None
+
+    def _reported_code(self) -> int | None:
         from requests import RequestException
 
         try:

@@ -101,6 +101,44 @@ async def test_a_script_that_stops_with_its_container_has_not_succeeded(
     assert await process.follow(lambda _, __: None) == end
 
 
+@pytest.mark.parametrize(
+    ("codes", "states", "code", "cause"),
+    [
+        ([None, 137], [RUNNING, EXITED], 137, "script failed: container shop-api-1 ended while it ran"),
+        ([137], [RUNNING, RUNNING, NotFound("gone")], 137, "script failed: container shop-api-1 ended while it ran"),
+        ([137], [RUNNING], None, "outcome unknown: "),
+    ],
+    ids=["reported late", "removed", "goes on"],
+)
+async def test_the_end_of_a_container_may_be_reported_after_that_of_its_script(
+    codes: list[int | None],
+    states: list[dict[str, str] | Exception],
+    code: int | None,
+    cause: str,
+    connection: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A busy engine sees one end after the other (R22, R36)."""
+    monkeypatch.setattr(containers, "_REPORT_PAUSES", (0.0,) * 4)
+    ours, theirs = connection
+    given = list(codes)
+    api = SimpleNamespace(
+        exec_create=lambda *_, **__: {"Id": "e1"},
+        exec_start=lambda *_, **__: ours,
+        exec_inspect=lambda _: {"ExitCode": given.pop(0) if len(given) > 1 else given[0]},
+    )
+    printed = f"{INVOCATION.nonce} started 12 345\n".encode()
+    theirs.sendall(b"\1\0\0\0" + len(printed).to_bytes(4, "big") + printed)
+    theirs.shutdown(socket.SHUT_WR)
+    container = StandInContainer(*states)
+    container.exec_run = lambda *_, **__: (0, b"gone")  # type: ignore[attr-defined]
+    process = ContainerProcess(SimpleNamespace(api=api), container, INVOCATION, terminal=False)
+    found = await process.follow(lambda _, __: None)
+    assert (found.exit_code, found.is_unknown) == (code, code is None)
+    assert found.cause is not None
+    assert found.cause.startswith(cause)
+
+
 class StandInEngine:
     """An engine that needs a moment to create a container, in which the user presses Ctrl+C."""
 
