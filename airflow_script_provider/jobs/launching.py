@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -145,10 +145,7 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> except
     """
     limit = {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": failures}}
     try:
-        async with asyncio.timeout(REMOVAL_PATIENCE):
-            await api.patch("jobs", ref.namespace, ref.name, limit)
-    except TimeoutError:
-        return _unanswered(api)
+        await _answered_within(REMOVAL_PATIENCE, api, lambda: api.patch("jobs", ref.namespace, ref.name, limit))
     except exceptions.KubernetesApiError as error:
         return error
     return None
@@ -210,15 +207,16 @@ async def remove(api: KubernetesApi, ref: JobRef, within: float | None = None) -
 
 async def delete_within(api: KubernetesApi, ref: JobRef, seconds: float) -> None:
     """Delete the Job. Raises ``KubernetesApiError``, also if that takes too long."""
+    await _answered_within(seconds, api, lambda: doubting(lambda: delete(api, ref), seconds))
+
+
+async def _answered_within(seconds: float, api: KubernetesApi, call: Callable[[], Awaitable[object]]) -> None:
+    """Wait for a call's answer. Raises ``KubernetesApiError``, also if it comes too late."""
     try:
         async with asyncio.timeout(seconds):
-            await doubting(lambda: delete(api, ref), seconds)
+            await call()
     except TimeoutError:
-        raise _unanswered(api) from None
-
-
-def _unanswered(api: KubernetesApi) -> exceptions.ApiUnreachableError:
-    return exceptions.ApiUnreachableError(f"no answer from the API server {api.host} in time", status=0)
+        raise exceptions.ApiUnreachableError(f"no answer from the API server {api.host} in time", status=0) from None
 
 
 async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:

@@ -53,7 +53,7 @@ class ScriptTrigger(JobTrigger):
 
     _follower: Follower | None = None
     _has_waited = False
-    """Whether the state that is saved on the Job may have a wait for a pod."""
+    """Whether the state that is saved on the Job may have a wait for a node."""
 
     async def _follow(self, cluster: SharedCluster) -> dict[str, Any]:
         ref = self._launched.ref

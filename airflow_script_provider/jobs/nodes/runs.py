@@ -119,7 +119,7 @@ class NodeRuns:
     async def save_positions(self) -> None:
         """Save for the process that goes on how far runs are.
 
-        These are the live lines that were shown, and the time that runs have waited for a pod.
+        These are the live lines that were shown, and how long runs have waited and worked.
         """
         live, states = self._live if self.job.get_logs else {}, self.board.waits(time.monotonic())
         for start, (lines, _) in live.items():
