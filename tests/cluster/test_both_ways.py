@@ -51,6 +51,8 @@ _RUNNING = re.compile(r"Pod NAME is running on NODE$")
 _OF_A_BUSY_NODE = re.compile(rf"(\n  )?{OF_A_BUSY_NODE.pattern}")
 _OF_THE_SCHEDULER = re.compile(r"\d+/\d+ nodes are available: [^\n\"]*")
 """What it says of each node, and our advice on it; other tests' nodes come and go."""
+_BETWEEN_TWO_PULLS = "ImagePullBackOff"
+"""A kubelet says this and ``ErrImagePull`` in turns: which of the two a follower sees is the moment's."""
 _DEFERRED = "; the triggerer follows it"
 _OF_ONE_RUN = ("job_name", "pod_name", "execution_time", "duration_ms", "attempts")
 
@@ -66,7 +68,7 @@ def outcome(run: TaskRun) -> Any:
 def _nameless(text: str) -> str:
     text = re.sub(r"script-task-[0-9a-f]{10}(-[a-z0-9]{5})?", "NAME", text)
     text = re.sub(r"\bnode-[12]\b", "NODE", text)  # the scheduler's choice
-    text = _OF_THE_SCHEDULER.sub("NODES", text)
+    text = _OF_THE_SCHEDULER.sub("NODES", text).replace(_BETWEEN_TWO_PULLS, "ErrImagePull")
     text = re.sub(r"\n\nWarning events:(?=\n\n|$)", "", _OF_A_BUSY_NODE.sub("", text))
     return re.sub(r"\d+(\.\d+)?(ms| s)\b", "TIME", text)
 
