@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.sizes import check_script
 from airflow_script_provider.sources.base import fetch_file
 from airflow_script_provider.spec import choice
 
@@ -81,8 +82,10 @@ class ScriptRun:
 
     @cached_property
     def script(self) -> Script:
-        """The script; it is read once."""
-        return self.source.fetch(folder=self.folder).as_run()
+        """The script; it is read once. Raises ``ValueError`` if it has nothing to run."""
+        script = self.source.fetch(folder=self.folder).as_run()
+        check_script(script)
+        return script
 
     @cached_property
     def file_contents(self) -> dict[str, Script]:

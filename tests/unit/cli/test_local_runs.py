@@ -160,6 +160,15 @@ def test_large_input_is_passed_on_to_its_end(tmp_path: Path) -> None:
     assert done.stdout.decode().strip() == __import__("hashlib").sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize("text", [b"", b" \n\n"])
+@pytest.mark.parametrize("is_a_file", [False, True], ids=["stdin", "file"])
+def test_a_script_without_anything_to_run_is_refused(tmp_path: Path, text: bytes, is_a_file: bool) -> None:
+    """As in a Job: the program that should write it may have failed (R1)."""
+    script = a_file(tmp_path, text.decode()) if is_a_file else "-"
+    done = airflow_script("run", script, stdin=text)
+    assert (done.returncode, b"script is empty" in done.stderr) == (2, True)
+
+
 def test_the_script_may_come_from_stdin() -> None:
     """``-`` reads the script from stdin."""
     assert airflow_script("run", "-", stdin=b"print(6 * 7)").stdout == b"42\n"
