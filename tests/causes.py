@@ -184,7 +184,7 @@ EXAMPLES = (
     Example(C.EXCEEDED_QUOTA, "FailedCreate",
             _no_pod('pods "load-x1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=9')),
     Example(C.EXCEEDED_QUOTA, "FailedCreate",
-            _no_pod('pods "load-x1" is forbidden: failed quota: q: must specify limits.memory for: script')),
+            _refused("its pod is refused: failed quota: q: must specify limits.memory for: script")),
     Example(C.POD_SECURITY, "FailedCreate",
             _refused('its pod is refused: violates PodSecurity "restricted:latest": runAsNonRoot != true')),
     Example(C.LIMIT_RANGE, "FailedCreate",

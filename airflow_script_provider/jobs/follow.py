@@ -215,9 +215,10 @@ class Follower:
     async def _wait(self, look_at: float | None, stop: float | None, watch_events: WatchEvents) -> None:
         """Take in what changes, by the next moment at which something else is to be done."""
         now = time.monotonic()
+        self._announce(self._announcer.waits(self.view, now))
         self._watch_events(now, watch_events)
         unexplained = (self._launched_at + after for after in announcements.UNEXPLAINED_AFTER)
-        moments = [look_at, stop, *(moment for moment in unexplained if moment > now)]
+        moments = [look_at, stop, self._announcer.due, *(moment for moment in unexplained if moment > now)]
         await self._take_all(min((m for m in moments if m is not None), default=None))
 
     async def _take_all(self, until: float | None) -> None:

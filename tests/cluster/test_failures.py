@@ -122,11 +122,12 @@ def test_job_that_gets_no_pod_says_why(own: dict[str, Any]) -> None:
 
 
 def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """A quota on limits is told with the argument that satisfies it, and container_resources does (R18)."""
+    """A pod without the limits that a quota counts is refused for good; container_resources sets them (R18)."""
     quota = {"hard": {"limits.cpu": "1", "limits.memory": "256Mi"}}
     kubectl.apply(_object("ResourceQuota", "q", own["namespace"], spec=quota))
-    _, run = not_started(lambda run: "must specify limits" in str(run.warnings), **own)
-    assert any("must specify limits" in line and "container_resources" in line for line in run.warnings)
+    run = run_task(script="print(1)", **own)
+    assert "its pod is refused: failed quota: q: must specify limits" in run.headline
+    assert "container_resources" in run.headline
     assert run.result["category"] == "ExceededQuota"
     run_task(script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own).succeeded()
 
@@ -138,9 +139,10 @@ def test_quota_that_forbids_the_second_attempt_says_so(own: dict[str, Any], kube
     wait_for(lambda: kubectl.items("resourcequotas", own["namespace"])[0].get("status", {}).get("hard"), "the quota")
     fails: dict[str, Any] = {"script": "raise SystemExit(7)", "termination_grace_period": 1, **own}
     _, run = with_time_to_begin(
-        lambda seconds: run_task(timeout=seconds, **fails), lambda run: "exceeded quota" in str(run.warnings), 25
+        lambda seconds: run_task(timeout=seconds, **fails), lambda run: "is waiting for quota" in str(run.warnings), 25
     )
-    assert len([line for line in run.warnings if "FailedCreate" in line and "exceeded quota" in line]) == 1
+    (waits,) = [line for line in run.warnings if " is waiting for " in line]
+    assert "is waiting for quota q: count/pods 1 of 1 used, 1 asked" in waits
     assert "exceeded quota" in str(run.error)
 
 

@@ -41,6 +41,7 @@ from tests.builders import (
     a_record,
     a_request,
     a_script,
+    a_view,
     an_event,
     an_exec_request,
     some_limits,
@@ -73,8 +74,9 @@ def in_the_log() -> list[str]:
     no_room = a_pod(unschedulable=NO_ROOM)
     no_claim = a_pod(unschedulable='0/2 nodes are available: persistentvolumeclaim "data" not found. not found.')
     lines = [
-        *(line for pod in (no_room, no_claim, pull, secret) for line in Announcer().pod(pod)),
-        *(line for message in (quota, limits, level, account) for line in _of_job(message)),
+        *(line for pod in (no_room, no_claim, pull, secret) for line in _of_pod(pod)),
+        *Announcer().waits(a_view().with_event(an_event("FailedCreate", quota, kind="Job", name="load"), 0), 0),
+        *(line for message in (limits, level, account) for line in _of_job(message)),
         *Announcer().event(an_event("FailedMount", mount), 20),
         *Announcer().job({"metadata": {"name": "load"}, "spec": {"suspend": True}}),
     ]
@@ -236,6 +238,11 @@ def of_nodes() -> list[str]:
 async def _opened(access: ClusterAccess) -> None:
     async with open_api(access):
         pass
+
+
+def _of_pod(pod: Any) -> list[Line]:
+    announcer = Announcer()
+    return [*announcer.pod(pod), *announcer.waits(a_view(pod), 0)]
 
 
 def _of_job(message: str) -> list[Line]:

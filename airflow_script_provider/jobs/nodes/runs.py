@@ -266,7 +266,7 @@ class NodeRuns:
         for event in events:
             self.board.take_event(run, event, time.monotonic())
         self._wake()
-        if run.seen.view.refusal and not self._is_refused:
+        if run.seen.view.admission.refusal and not self._is_refused:
             self._is_refused = True
             for other in list(self.board.runs.values()):
                 self._explain_later(other)
@@ -381,7 +381,7 @@ class NodeRuns:
 
     def _announce(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""
-        for line in run.announcer.pod(pod, deleted=deleted):
+        for line in run.announcer.pod(pod, deleted=deleted) + run.announcer.waits(run.seen.view, time.monotonic()):
             if self.plan.is_live or line.level > logging.INFO:
                 self._log.note(line.text, line.level)
 

@@ -95,7 +95,8 @@ _UNANSWERED = compiled_later(
 )
 _FINAL = compiled_later(
     r"violates PodSecurity|(maximum|minimum) \S+ usage per (Container|Pod) is|max limit to request ratio per|"
-    r"unable to validate against any security context constraint|no PriorityClass with name"
+    r"unable to validate against any security context constraint|no PriorityClass with name|"
+    r"failed quota: [^\s:]+: must specify "
 )
 
 # Layers of the Job controller, kubelets, runtimes and network plugins around the cause of an event.

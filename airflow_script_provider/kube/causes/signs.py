@@ -40,7 +40,11 @@ OF_THE_CLUSTER = (
         Category.EXCEEDED_QUOTA,
         "Set container_resources with what the quota counts.",
     ),
-    _sign("exceeded quota", Category.EXCEEDED_QUOTA, "Ask for less in container_resources, or free some of the quota."),
+    _sign(
+        "exceeded quota|is waiting for quota",
+        Category.EXCEEDED_QUOTA,
+        "Ask for less in container_resources, or free some of the quota.",
+    ),
     _sign(
         r"(maximum|minimum) \S+ usage per|max limit to request ratio",
         Category.LIMIT_RANGE,

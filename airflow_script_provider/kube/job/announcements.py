@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_script_provider.kube.causes import quota
 from airflow_script_provider.kube.causes.events import event_line, without_printed_text
 from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import advised
+from airflow_script_provider.kube.job.observed.awaited import awaited, has_a_node
 from airflow_script_provider.kube.job.observed.job_status import is_suspended, manager_of
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
@@ -24,6 +26,8 @@ NO_POD_AFTER = 1.0
 """Seconds after the launch from which a Job without a pod is unexplained."""
 NOT_BEGUN_AFTER = 2.0
 """Seconds after the launch from which a pod that has not begun is unexplained."""
+AWAITED_INTERVAL = 60.0
+"""Seconds between two lines about what a run waits for: a scheduler may report often."""
 UNEXPLAINED_AFTER = (NO_POD_AFTER, NOT_BEGUN_AFTER)
 
 # What these say is also in the pod's status or in the Job's conditions, and announced from there.
@@ -54,24 +58,27 @@ class Announced:
     """What was announced: pods' states by uid, warnings by their key, facts of the Job.
 
     The facts are whether it is suspended, and which controller manages it in place of Kubernetes'.
+    ``awaited`` is what the run waited for.
     """
 
     states: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, str] = field(default_factory=dict)
     suspended: bool = False
     manager: str | None = None
+    awaited: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        manager = {} if self.manager is None else {"manager": self.manager}
-        return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended} | manager
+        others = {"manager": self.manager, "awaited": self.awaited}
+        said = {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended}
+        return said | {name: text for name, text in others.items() if text}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Announced:
         """From ``to_dict``; an earlier version kept what hooks and probes printed."""
         warnings = {key: without_printed_text(line) for key, line in texts(given.get("warnings", {})).items()}
-        manager = texts({"manager": given["manager"]})["manager"] if "manager" in given else None
-        return cls(texts(given.get("states", {})), warnings, bool(given.get("suspended")), manager)
+        others = texts({name: given[name] for name in ("manager", "awaited") if name in given})
+        return cls(texts(given.get("states", {})), warnings, bool(given.get("suspended")), **others)
 
 
 def texts(given: Mapping[str, Any]) -> dict[str, str]:
@@ -86,7 +93,8 @@ class Announcer:
     """Makes the lines of one run, each once; ``before`` was announced by an earlier announcer.
 
     ``own_objects`` are names of objects that the launch itself is still creating. ``hide`` makes
-    what a container runtime reports safe for a line.
+    what a container runtime reports safe for a line. ``due`` is the moment at which ``waits`` has
+    a line that it keeps for now.
     """
 
     def __init__(
@@ -97,11 +105,13 @@ class Announcer:
         self._suspended, self._manager = before.suspended, before.manager
         self._own_objects = tuple(own_objects)
         self._hide = hide
+        self._awaited, self._quiet_until = before.awaited, None if before.awaited else 0.0
+        self.due: float | None = None
 
     @property
     def announced(self) -> Announced:
         """What was announced so far."""
-        return Announced(dict(self._states), dict(self._warnings), self._suspended, self._manager)
+        return Announced(dict(self._states), dict(self._warnings), self._suspended, self._manager, self._awaited)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -123,8 +133,30 @@ class Announcer:
             lines.append(Line(f"Job {name} {how}"))
         return lines
 
+    def waits(self, view: View, now: float) -> list[Line]:
+        """What the run waits for, when that begins and when it changes; at most once a minute.
+
+        What an earlier announcer has announced counts as of now.
+        """
+        line = awaited(view)
+        if self._quiet_until is None:
+            self._quiet_until = now + AWAITED_INTERVAL
+        if line is None and has_a_node(view):
+            self._awaited = ""
+        is_news = line is not None and line != self._awaited
+        self.due = self._quiet_until if is_news and now < self._quiet_until else None
+        if line is None or not is_news or self.due is not None:
+            return []
+        self._awaited, self._quiet_until = line, now + AWAITED_INTERVAL
+        return [Line(advised(line), logging.WARNING)]
+
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
-        """The pod's state, if it differs from the last one. Later pods are named as attempts."""
+        """The pod's state, if it differs from the last one. Later pods are named as attempts.
+
+        What the scheduler reports of a pod without a node is in ``waits``.
+        """
+        if pod_state.unscheduled(pod) and not deleted and not pod_status.is_being_deleted(pod):
+            return []
         uid, state = pod_status.uid(pod), pod_state.state(pod, self._hide)
         key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
@@ -139,8 +171,16 @@ class Announcer:
         return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]
 
     def event(self, event: Mapping[str, Any], age: float) -> list[Line]:
-        """A Warning event, however often repeated, once; ``age`` in seconds since the launch."""
+        """A Warning event, however often repeated, once; ``age`` in seconds since the launch.
+
+        A quota without room is in ``waits``; of its events the newest is kept as the warning.
+        """
         line = event_line(event)
+        if shortage := quota.shortage(event):
+            key = f"quota {shortage.quota}"
+            self._warnings.pop(key, None)
+            self._warnings[key] = line
+            return []
         if event.get("reason") in _KNOWN_BY_STATUS or self._is_own(line, age):
             return []
         key = _RANDOM_SUFFIX.sub("", line)

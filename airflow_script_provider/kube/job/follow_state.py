@@ -59,8 +59,9 @@ class FollowState:
     are the seconds for which followers have seen that the run waits for a node. ``ran_elsewhere``
     is that of the view. ``worked`` are the seconds of work before the last wait for a node, None
     before a script has begun, and ``works_since`` is when the work began or went on, None while
-    there is none: time between two followers counts only for work. It is a time of day of the API
-    server, because the clocks of the followers' machines may differ.
+    there is none: time between two followers counts only for work. ``seen_at`` is until when this
+    follower saw the work. Both are times of day of the API server, because the clocks of the
+    followers' machines may differ.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class FollowState:
     ran_elsewhere: bool = False
     worked: float | None = None
     works_since: float | None = None
+    seen_at: float | None = None
 
     @classmethod
     def of_view(cls, view: View, now: float, **others: Any) -> FollowState:
@@ -107,13 +109,14 @@ class FollowState:
 
     def work(self, now: float) -> Work:
         """How long the run has worked, by the monotonic clock."""
-        since = None if self.works_since is None else time.monotonic() - max(0.0, now - self.works_since)
-        return Work(self.worked, since)
+        moments = (self.works_since, self.seen_at)
+        since, until = (None if one is None else time.monotonic() - max(0.0, now - one) for one in moments)
+        return Work(self.worked, since, seen_until=None if since is None else until)
 
     def with_work(self, work: Work, now: float) -> FollowState:
         """The state with the work of a run."""
         since = None if work.since is None else now - (time.monotonic() - work.since)
-        return replace(self, worked=work.worked, works_since=since)
+        return replace(self, worked=work.worked, works_since=since, seen_at=None if since is None else now)
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -138,6 +141,7 @@ class FollowState:
             "ran_elsewhere": self.ran_elsewhere,
             "worked": self.worked,
             "works_since": self.works_since,
+            "seen_at": self.seen_at,
         }
 
     @classmethod
@@ -158,6 +162,7 @@ class FollowState:
             max(0.0, _seconds(given.get("waited")) or 0.0),
             given.get("ran_elsewhere") is True,
             *_work(_seconds(given.get("worked")), _seconds(given.get("works_since"))),
+            _seconds(given.get("seen_at")),
         )
 
     @classmethod

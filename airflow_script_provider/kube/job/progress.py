@@ -203,8 +203,9 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
             return _stuck(view, uid)
-    if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:
-        return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", view.refusal, delete_job=True)
+    refused = view.admission
+    if refused.refused_since is not None and now >= refused.refused_since + REFUSAL_GRACE:
+        return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", refused.refusal, delete_job=True)
     last_pod = view.pods.get(view.last_pod or "", {})
     within = grace_period_of(last_pod, limits) + NODE_PATIENCE
     if verdict := unreachable(view, now, within) or _unfinished(view, limits, now):
@@ -303,8 +304,8 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
     ends += [_end_of_pod(view, uid, limits, after) for uid in view.ended_at for after in (CONFIRMATION, NODE_PATIENCE)]
     moments = [moment for moment in ends if moment is not None]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
-    if view.refused_since is not None:
-        moments.append(view.refused_since + REFUSAL_GRACE)
+    if view.admission.refused_since is not None:
+        moments.append(view.admission.refused_since + REFUSAL_GRACE)
     for uid, since in view.leaving_since.items():
         moments.append(since + grace_period_of(view.pods[uid], limits) + NODE_PATIENCE)
     limited = (*_latest_begin(view, limits), clocks.work_over_at(view, limits))

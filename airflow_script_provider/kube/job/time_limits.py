@@ -21,8 +21,14 @@ def limit_that_ended(view: View, limits: Limits, verdict: Verdict, *, is_rest: b
     if verdict.cause is Cause.TIMEOUT or view.timed_out_after is not None:
         after = float(view.timed_out_after or 0) if limits.timeout is None else limits.timeout
         return limit_in_words("timeout", after, is_rest=False), "Raise timeout."
-    if verdict.reason == Category.DEADLINE_EXCEEDED and (own := view.changed_deadline(asked)) is not None:
+    if verdict.reason == Category.DEADLINE_EXCEEDED and (own := _changed_deadline(view, asked)) is not None:
         return changed_limit_in_words(name, limits.timeout if is_guard else asked, own), _FIND_OUT
     if is_guard and asked is not None:
         return f"{_SUM} of {asked:g} s", "Raise timeout."
     return limit_in_words(name, asked, is_rest=is_rest), f"Raise {name}."
+
+
+def _changed_deadline(view: View, asked: float | None) -> float | None:
+    """The Job's own deadline if another has set it, None otherwise."""
+    own = view.own_deadline(asked)
+    return None if own == asked or view.timed_out_after is not None else own

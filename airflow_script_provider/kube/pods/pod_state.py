@@ -56,11 +56,18 @@ def waiting(pod: Pod) -> Waiting | None:
     return None
 
 
+def unscheduled(pod: Pod) -> tuple[str, str] | None:
+    """Reason and message of why the scheduler has no node for the pod, None if it does not say."""
+    scheduled = next((c for c in pod_status.conditions(pod) if c["type"] == "PodScheduled"), None)
+    if scheduled is None or scheduled["status"] != "False":
+        return None
+    return scheduled.get("reason", ""), _NO_PREEMPTION.sub("", scheduled.get("message", ""))
+
+
 def trouble(pod: Pod) -> tuple[str, str] | None:
     """Reason and message of what keeps the pod from starting: a waiting container, or no node."""
-    scheduled = next((c for c in pod_status.conditions(pod) if c["type"] == "PodScheduled"), None)
-    if scheduled and scheduled["status"] == "False":
-        return scheduled.get("reason", ""), _NO_PREEMPTION.sub("", scheduled.get("message", ""))
+    if why := unscheduled(pod):
+        return why
     stuck = waiting(pod)
     return (stuck.reason, stuck.message) if stuck else None
 

@@ -24,7 +24,7 @@ from airflow_script_provider.jobs.answers import doubt, endings, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
-from airflow_script_provider.kube.job import progress, termination
+from airflow_script_provider.kube.job import announcements, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.outcomes import Outcome
@@ -246,6 +246,22 @@ async def test_a_wait_for_a_node_goes_on_with_the_next_follower(server: WebServe
     assert len(seen) > 1
     assert seen[-1] is not None
     assert seen[-1].verdict.cause is Cause.SCHEDULE_TIMEOUT
+
+
+async def test_a_change_of_a_wait_is_announced_when_its_minute_is_over(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else has to happen by then (R15)."""
+    monkeypatch.setattr(announcements, "AWAITED_INTERVAL", 0.4)
+    waiting = ours(a_job(started=ago(0)))
+    has(server, waiting)
+    reports = [(Kind.POD, Change(a_pod(unschedulable=f"{nodes} nodes"))) for nodes in (1, 2, 3)]
+    log = KeptLog()
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        changes = Fed((Kind.JOB, waiting), reports[0], later=reports[1:], after=0.1)
+        follower = Follower(JobContext(api, a_launched_job(limits=some_limits()), log), changes, FollowState())
+        assert await follower.follow_until(time.monotonic() + 1.0) is None
+    assert log.notes == [f"Pod load-x1 is waiting for a node: Unschedulable: {nodes} nodes" for nodes in (1, 3)]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "metadata": _metadata(pod, "labels", CONTROLLER_LABEL),
-        "spec": _picked(spec, ("nodeName",)) | containers,
+        "spec": _picked(spec, ("nodeName", "schedulingGates")) | containers,
         "status": _picked(status, ("phase", "reason", "message")) | _conditions(status) | statuses,
     }
 

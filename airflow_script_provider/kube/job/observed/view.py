@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube.causes import cluster_messages, events
+from airflow_script_provider.kube.causes import events
+from airflow_script_provider.kube.job.observed.admission import Admission
 from airflow_script_provider.kube.job.observed.job_status import FAILED, SUCCEEDED, is_suspended, manager_of
-from airflow_script_provider.kube.job.observed.work import Work
+from airflow_script_provider.kube.job.observed.work import PodStart, Work
 from airflow_script_provider.kube.labels import TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.pods import pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -39,7 +40,7 @@ class View:
     ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
     messages by uid that say why an image cannot be pulled; the one of a back-off need not.
-    ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
+    ``admission`` has the answers to the Job controller since the last pod was created.
     ``disruptions`` say by uid which pods the cluster ended and why, those of earlier followers
     too.
 
@@ -67,8 +68,7 @@ class View:
     own_ends: frozenset[str] = frozenset()
     stopped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     pull_errors: Mapping[str, str] = field(default_factory=dict)
-    refused_since: float | None = None
-    refusal: str = ""
+    admission: Admission = field(default_factory=Admission)
     disruptions: Mapping[str, str] = field(default_factory=dict)
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
@@ -109,7 +109,7 @@ class View:
         }
         if uid not in self.pods:
             in_order = sorted(changes["pods"].items(), key=lambda entry: pod_status.created_at(entry[1]))
-            changes |= {"pods": dict(in_order), "refused_since": None}
+            changes |= {"pods": dict(in_order), "admission": Admission()}
         changes["gone"] = self.gone | {uid} if deleted else self.gone - {uid}
         if pod_stages.has_run(pod) or (self._is_new_end(pod) and self.had_begun is None):
             changes["had_begun"] = True
@@ -124,14 +124,13 @@ class View:
         return seen._waiting_at(now)
 
     def with_event(self, event: Mapping[str, Any], now: float) -> View:
-        """The view after a Warning event: it may say that admission refuses the Job's pods.
+        """The view after a Warning event: it may say why the Job's pods are not created.
 
         An event from before the last pod, or from before the Job was resumed, is settled.
         """
-        refusal = cluster_messages.refusal(event)
-        if refusal is None or not self.is_without_a_pod or self._is_settled(event):
+        if not self.is_without_a_pod or self._is_settled(event):
             return self
-        return replace(self, refused_since=now if self.refused_since is None else self.refused_since, refusal=refusal)
+        return replace(self, admission=self.admission.after(event, now))
 
     def without_a_list(self) -> View:
         """The view after the pods could not be listed.
@@ -266,16 +265,26 @@ class View:
         return seen if self.waits_since is not None else replace(seen, waits_since=now)
 
     def _work_at(self, now: float) -> Work:
-        """The work as it is now. No script begins before its pod has a node, by whatever clock."""
-        work = self.work
-        if work.worked is None:
-            pods = filter(pod_stages.script_has_begun, self.pods.values())
-            times = [(pod_status.script_started_at(pod), pod_status.scheduled_at(pod)) for pod in pods]
-            work = Work(0.0, min(self._passed(now, *both) for both in times)) if times else work
-        pod: Pod = next((self.pods[uid] for uid in self.unended_pods), {"metadata": {}})
-        if self.waits_for_a_node:
-            return work.paused(self._passed(now, pod_status.created_at(pod)))
-        return work.resumed(self._passed(now, pod_status.scheduled_at(pod))) if work.since is None else work
+        """The work as it is now. A wait without a pod is a suspension, maybe an older one."""
+        starts = [self._start_of(pod, now) for pod in self.pods.values()]
+        if self.has_run and not self.elsewhere and all(start.began is None for start in starts):
+            starts.append(PodStart(None, None, now))
+        work = self.work.begun(starts).without_unseen_waits(self.started_at, starts)
+        if not self.waits_for_a_node:
+            pod: Pod = next((self.pods[uid] for uid in self.unended_pods), {"metadata": {}})
+            return work.going_on(self._passed(now, pod_status.scheduled_at(pod)))
+        created = [self._passed(now, pod_status.created_at(self.pods[uid])) for uid in self.unended_pods]
+        return work.paused(next(iter(created), now if work.seen_until is None else work.seen_until))
+
+    def _start_of(self, pod: Pod, now: float) -> PodStart:
+        """The start of a pod. No script begins before its pod has a node, by whatever clock."""
+        node, began = pod_status.scheduled_at(pod), None
+        created, scheduled = (self.moment_of(time) for time in (pod_status.created_at(pod), node))
+        if pod_stages.has_run(pod):
+            end = pod_status.failed_end(pod)
+            failed = "" if end is None or pod_stages.script_has_begun(pod) else end.finished_at or ""
+            began = self._passed(now, pod_status.script_started_at(pod), node, failed)
+        return PodStart(created, None if scheduled is None else min(now, scheduled), began)
 
     def _passed(self, now: float, *times: str) -> float:
         """The last of these times, of the past; now if the cluster says nothing else."""
@@ -312,11 +321,6 @@ class View:
         """The Job's own deadline, None if it has none; the one asked for if no Job was seen."""
         own: float | None = self.job["spec"].get("activeDeadlineSeconds") if "spec" in self.job else asked
         return own
-
-    def changed_deadline(self, asked: float | None) -> float | None:
-        """The Job's own deadline if another has set it, None otherwise."""
-        own: float | None = self.job.get("spec", {}).get("activeDeadlineSeconds")
-        return None if own == asked or self.timed_out_after is not None else own
 
     @property
     def timed_out_after(self) -> str | None:

@@ -173,6 +173,7 @@ DENIED = 'Error creating: pods "script-task-1f-" is forbidden: '
          "admission webhook v.example.com denied its pod: no root"),
         (f'{DENIED}violates PodSecurity "restricted:latest": runAsNonRoot != true', "its pod is refused: violates Pod"),
         (f"{DENIED}maximum cpu usage per Container is 1, but limit is 2", "its pod is refused: maximum cpu usage"),
+        (f"{DENIED}failed quota: q: must specify limits.memory for: script", "its pod is refused: failed quota: q"),
         (f"{DENIED}exceeded quota: q, requested: pods=1", None),
         ('Error creating: Internal error occurred: failed calling webhook "v": context deadline exceeded', None),
         ('Error creating: pods "x" is forbidden: error looking up service account: serviceaccount "y" not found', None),

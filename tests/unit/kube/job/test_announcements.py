@@ -9,6 +9,7 @@ import pytest
 
 from airflow_script_provider.kube.hiding import Hide, hider
 from airflow_script_provider.kube.job.announcements import (
+    AWAITED_INTERVAL,
     LAUNCH_GRACE,
     NO_POD_AFTER,
     NOT_BEGUN_AFTER,
@@ -34,12 +35,77 @@ def test_each_state_is_said_once() -> None:
     assert announcer.pod(a_pod(running=True)) == []
 
 
+NO_ROOM = "0/2 nodes are available: 2 Insufficient memory."
+TAINTED = "0/2 nodes are available: 2 node(s) had untolerated taint {gpu: }."
+
+
 def test_trouble_is_a_warning_with_a_hint() -> None:
     """What keeps a pod from starting is a warning that says what to do (R15)."""
-    pod = a_pod(unschedulable="0/2 nodes are available: 2 node(s) had untolerated taint {gpu: }.")
-    (line,) = Announcer().pod(pod)
+    (line,) = Announcer().pod(a_pod(waiting="ErrImagePull", message="EOF"))
     assert line.level == logging.WARNING
-    assert line.text.endswith("untolerated taint {gpu: }. Set tolerations.")
+    assert line.text.endswith("Check image and image_pull_secrets.")
+
+
+def test_a_wait_for_a_node_is_a_warning_with_a_hint() -> None:
+    """It names the scheduler's reason, and what to change (R15)."""
+    (line,) = Announcer().waits(a_view(a_pod(unschedulable=TAINTED)), 0)
+    assert line.level == logging.WARNING
+    assert line.text == f"Pod load-x1 is waiting for a node: Unschedulable: {TAINTED} Set tolerations."
+
+
+def test_a_wait_is_announced_by_one_line() -> None:
+    """The pod's state is no second line about it."""
+    pod = a_pod(unschedulable=NO_ROOM)
+    announcer = Announcer()
+    assert (len(announcer.waits(a_view(pod), 0)), announcer.pod(pod)) == (1, [])
+    assert texts(announcer.pod(a_pod(running=True))) == ["Pod load-x1 is running on node-1"]
+
+
+def test_a_wait_is_announced_at_its_start_and_at_each_change() -> None:
+    """The same report is no news, however long the wait."""
+    announcer = Announcer()
+    reports = [(NO_ROOM, 0), (NO_ROOM, 100), (TAINTED, 200), (TAINTED, 300), (NO_ROOM, 400)]
+    lines = [announcer.waits(a_view(a_pod(unschedulable=report)), now) for report, now in reports]
+    assert [len(line) for line in lines] == [1, 0, 1, 0, 1]
+
+
+def test_a_wait_is_announced_at_most_once_a_minute() -> None:
+    """A scheduler may report a change each second: the last one counts when the minute is over."""
+    announcer = Announcer()
+    announcer.waits(a_view(a_pod(unschedulable=NO_ROOM)), 10)
+    changed = a_view(a_pod(unschedulable=TAINTED))
+    assert (announcer.waits(changed, 30), announcer.due) == ([], 10 + AWAITED_INTERVAL)
+    assert len(announcer.waits(changed, announcer.due or 0)) == 1
+    assert announcer.due is None
+
+
+def test_a_change_that_is_taken_back_is_no_line() -> None:
+    """What was said last still holds."""
+    announcer = Announcer()
+    announcer.waits(a_view(a_pod(unschedulable=NO_ROOM)), 0)
+    announcer.waits(a_view(a_pod(unschedulable=TAINTED)), 30)
+    assert announcer.waits(a_view(a_pod(unschedulable=NO_ROOM)), 90) == []
+    assert announcer.due is None
+
+
+def test_the_next_announcer_does_not_repeat_a_wait() -> None:
+    """Nor is a change of it sooner than a minute after (R29)."""
+    first = Announcer()
+    first.waits(a_view(a_pod(unschedulable=NO_ROOM)), 0)
+    second = Announcer(Announced.from_dict(first.announced.to_dict()))
+    assert second.waits(a_view(), 500) == []
+    assert second.waits(a_view(a_pod(unschedulable=NO_ROOM)), 501) == []
+    assert second.waits(a_view(a_pod(unschedulable=TAINTED)), 502) == []
+    assert len(second.waits(a_view(a_pod(unschedulable=TAINTED)), 560)) == 1
+
+
+def test_a_wait_that_comes_again_is_announced_again() -> None:
+    """A pod of a later attempt may be kept by the same quota."""
+    quota, announcer = of_quota("7680Mi", 1), Announcer()
+    waits = a_view().with_event(quota, 1)
+    assert len(announcer.waits(waits, 1)) == 1
+    assert announcer.waits(a_view(a_pod(running=True)), 100) == []
+    assert len(announcer.waits(waits, 200)) == 1
 
 
 def test_a_second_pod_is_an_attempt() -> None:
@@ -102,11 +168,38 @@ def test_a_warning_is_said_once_however_often_it_comes() -> None:
 
 def test_a_warning_says_what_to_do() -> None:
     """The Job's own FailedCreate message is in the log, with the argument (R11, R18)."""
-    event = an_event("FailedCreate", "exceeded quota: q", kind="Job", name="load")
+    event = an_event("FailedCreate", 'error looking up service account etl/load: serviceaccount "load" not found',
+                     kind="Job", name="load")  # fmt: skip
     (line,) = Announcer().event(event, 1)
-    assert line.text == (
-        "Job load: FailedCreate: exceeded quota: q. Ask for less in container_resources, or free some of the quota."
+    assert line.text.startswith("Job load: FailedCreate: error looking up service account etl/load")
+    assert line.text.endswith("Create it, or change service_account_name.")
+
+
+def of_quota(used: str, second: int) -> dict[str, Any]:
+    """An event that the quota ``compute`` refuses a pod."""
+    message = (
+        'Error creating: pods "load-x1" is forbidden: exceeded quota: compute, '
+        f"requested: limits.memory=1Gi, used: limits.memory={used}, limited: limits.memory=8Gi"
     )
+    return an_event("FailedCreate", message, kind="Job", name="load", last=f"2026-01-01T00:00:{second:02}Z")
+
+
+def test_a_wait_for_a_quota_names_it_with_its_figures() -> None:
+    """The line says how much is missing; its event is the warning of a later failure (R18)."""
+    announcer, view = Announcer(), a_view()
+    lines: list[str] = []
+    for used, second in (("7680Mi", 1), ("8Gi", 2)):
+        event = of_quota(used, second)
+        assert announcer.event(event, second) == []
+        view = view.with_event(event, second)
+        lines += texts(announcer.waits(view, 100 * second))
+    advice = "Ask for less in container_resources, or free some of the quota."
+    assert lines == [
+        f"Job load is waiting for quota compute: limits.memory {used} of 8Gi used, 1Gi asked. {advice}"
+        for used in ("7680Mi", "8Gi")
+    ]
+    (warning,) = announcer.warnings
+    assert "used: limits.memory=8Gi" in warning
 
 
 SIGNED = "failed to copy: unexpected status code https://s3.example.com/blob?X-Amz-Signature=deadbeef: 503 Unavailable"

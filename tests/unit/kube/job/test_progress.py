@@ -978,7 +978,7 @@ def test_an_event_from_before_the_last_pod_is_settled() -> None:
 def test_an_event_from_before_the_job_was_resumed_is_settled() -> None:
     """The policy may have changed during the suspension (R11)."""
     view = a_view(job=a_job(started=LATER)).with_event(denied(STARTED), 5)
-    assert view.refused_since is None
+    assert view.admission.refused_since is None
 
 
 @pytest.mark.parametrize(

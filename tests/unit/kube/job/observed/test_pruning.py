@@ -8,6 +8,7 @@ import pytest
 
 from airflow_script_provider.kube.job import announcements
 from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.observed.awaited import awaited
 from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.progress import decide
@@ -33,6 +34,14 @@ def test_a_pruned_pod_says_the_same(pod: dict[str, Any]) -> None:
     assert pod_status.attempt(kept) == pod_status.attempt(pod)
     assert diagnose(a_case(kept)) == diagnose(a_case(pod))
     assert announcements.Announcer().pod(kept) == announcements.Announcer().pod(pod)
+
+
+def test_a_pruned_pod_waits_for_the_same() -> None:
+    """The names of its scheduling gates are in the log, also in a triggerer."""
+    pod = a_pod(unschedulable="Scheduling is blocked due to non-empty scheduling gates")
+    pod["spec"]["schedulingGates"] = [{"name": "example.com/checked"}]
+    assert "example.com/checked" in (awaited(a_view(pruned_pod(pod))) or "")
+    assert awaited(a_view(pruned_pod(pod))) == awaited(a_view(pod))
 
 
 @pytest.mark.parametrize("condition", ["Complete", "Failed", "FailureTarget"])

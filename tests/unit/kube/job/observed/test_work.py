@@ -141,6 +141,81 @@ def test_a_wait_that_began_between_two_followers_is_no_work() -> None:
     assert (view.work.worked, view.work.since) == (100, None)
 
 
+@pytest.mark.parametrize("pods", [1, 2], ids=["the first pod is gone", "both are there"])
+def test_a_wait_that_nobody_saw_is_no_work(pods: int) -> None:
+    """A later attempt waited for its node before this follower came: its pod has both times (R4, R5)."""
+    failed = a_pod(exit_code=1, created=at(0), scheduled=at(0), phase="Failed")
+    listed = [failed, working("load-x2", created=101, scheduled=2001, began=2010)][-pods:]
+    view = replace(View(), started_at=0.0, had_begun=True, pods_known=False, work=Work(0.0, 1.0))
+    view = view.with_job(the_job(failed=1), 2020)
+    for pod in listed:
+        view = view.with_pod(pod, 2020)
+    view = view.with_all_pods(2020)
+    assert (view.work.worked, view.work.since) == (100, 2001)
+    assert clocks.work_over_at(view.with_pod(listed[-1], 2500), WORK) == 2001 + 500
+
+
+def test_each_wait_that_nobody_saw_is_no_work() -> None:
+    """A retry finds the pods of all attempts (R4, R5)."""
+    failed = [
+        a_pod(exit_code=1, created=at(0), scheduled=at(0), phase="Failed"),
+        a_pod("load-x2", exit_code=1, created=at(101), scheduled=at(501), phase="Failed"),
+    ]
+    view = seen(*failed, working("load-x3", created=601, scheduled=901, began=910), now=950.0)
+    assert clocks.work_over_at(view, WORK) == 901 + 600 - 100 - 100
+
+
+def test_a_suspension_that_nobody_saw_is_no_work() -> None:
+    """Only what the follower before has seen of the work counts, because its end is unknown (R5, R11)."""
+    work = Work(50.0, 1.0, seen_until=31.0)
+    view = replace(View(), started_at=3000.0, had_begun=True, pods_known=False, work=work)
+    view = view.with_job(a_job(started=at(0), deadline=1800), 3020)
+    view = view.with_pod(working("load-x2", created=0, scheduled=1, began=2), 3020).with_all_pods(3020)
+    assert clocks.work_over_at(view, WORK) == 3000 + 600 - 50 - 30
+
+
+def test_a_suspension_that_began_between_two_followers_is_no_work() -> None:
+    """The next follower finds the Job suspended, without a pod (R5, R11)."""
+    work = Work(50.0, 1.0, seen_until=31.0)
+    view = replace(View(), started_at=0.0, had_begun=True, pods_known=False, work=work)
+    view = view.with_job(the_job(suspended=True), 3000).with_all_pods(3000)
+    assert (view.work.worked, view.work.since) == (80.0, None)
+
+
+def test_what_a_follower_saw_of_the_work_is_handed_on() -> None:
+    """By the API server's clock, and only until the next follower sees the work itself (R4, R5)."""
+    first = replace(at_work(), work=Work(50.0, time.monotonic() - 40))
+    state = FollowState.from_dict(json.loads(json.dumps(FollowState.of_view(first, SERVER).to_dict())))
+    until = state.work(SERVER + 500).seen_until
+    assert until is not None
+    assert round(time.monotonic() - until) == 500
+    assert handed_on(first, the_job(), working(began=1), now=time.monotonic()).work.seen_until is None
+
+
+def a_failed_installation() -> dict[str, Any]:
+    """A pod whose init container failed after two seconds."""
+    state = {"exitCode": 1, "reason": "Error", "startedAt": at(1), "finishedAt": at(2)}
+    installer = {"name": "install", "state": {"terminated": state}}
+    return a_pod(waiting="PodInitializing", phase="Failed", installers=[installer], created=at(0), scheduled=at(0))
+
+
+def test_an_attempt_that_fails_before_its_script_is_work() -> None:
+    """Later attempts have no time to start of their own, so the work bounds an installation that hangs (R5, R12)."""
+    limits = replace(WORK, backoff_limit=3)
+    installing = {"name": "install", "state": {"running": {"startedAt": at(13)}}}
+    second = a_pod("load-x2", waiting="PodInitializing", installers=[installing], created=at(12), scheduled=at(12))
+    view = a_view(job=the_job()).with_pod(a_failed_installation(), 3).with_pod(second, 14)
+    assert clocks.work_over_at(view, limits) == 2 + 600
+    assert is_work_over(view, limits, 602)
+
+
+def test_an_attempt_that_was_gone_before_the_first_look_is_work() -> None:
+    """It may have run, so nothing but the work bounds the next one (R4, R5)."""
+    second = a_pod("load-x2", waiting="PodInitializing", created=at(12), scheduled=at(12))
+    view = seen(second, job=the_job(failed=1), now=100.0)
+    assert clocks.work_over_at(view, replace(WORK, backoff_limit=3)) == 100 + 600
+
+
 def test_without_a_state_the_pods_say_when_the_work_began() -> None:
     """The oldest one that is there (R4, R5)."""
     evicted = a_pod(exit_code=1, created=at(0), phase="Failed", disrupted="EvictionByEvictionAPI")
