@@ -16,6 +16,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.observed.job_status import is_suspended
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -92,7 +93,8 @@ class OwnChanges:
     """Watches for one Job. With ``lists_pods``, ``LISTED`` comes after all its earlier pods.
 
     ``created`` is the Job as it was a moment ago: then it is watched from there, and not listed.
-    That begins only after ``JOB_UNWATCHED``, or when a pod of it ends otherwise than by success.
+    That begins only after ``JOB_UNWATCHED``, or when a pod of it ends otherwise than by success;
+    at once if a queue has suspended the Job at its creation.
     """
 
     api: KubernetesApi
@@ -117,6 +119,8 @@ class OwnChanges:
 
             if self.created is not None:
                 listener(Kind.JOB, Change(dict(self.created)))
+                if is_suspended(self.created):
+                    needs_job.set()
             begin(self._feed_job(ref, partial(listener, Kind.JOB), needs_job))
             begin(_feed(self._pods(ref), hear_pod))
             try:

@@ -300,12 +300,18 @@ async def _hand_over(
     has_tries_left = task is not None and task.has_tries_left
     is_retried = has_tries_left and outcome.is_retried
     is_needed = has_tries_left and not is_retried
-    has_sidecar = outcome.has_running_sidecar
+    has_sidecar, is_failed = outcome.has_running_sidecar, bool(outcome.diagnosis and not outcome.skipped)
     async with guard.protecting():
         if is_left and not is_needed:
             is_left = not await launching.abandon(api, ref)
     guard.context.known.hand_over(outcome, on_outcome)
     async with guard.protecting():
         is_left = is_left and not await launching.remove(api, ref)
-        await read_mark.close(guard.context, is_retried=is_retried, has_running_sidecar=has_sidecar, is_left=is_left)
+        await read_mark.close(
+            guard.context,
+            is_retried=is_retried,
+            is_failed=is_failed,
+            has_running_sidecar=has_sidecar,
+            is_left=is_left,
+        )
     return outcome

@@ -34,7 +34,7 @@ cannot be changed."""
 
 async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
     """The request within this account's rights: without ``patch`` its Job is never marked."""
-    if request.ttl_when_read is None or await _may_patch(api, request.namespace):
+    if not request.is_marked_by_ttl or await _may_patch(api, request.namespace):
         return request
     log.note(
         "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
@@ -95,26 +95,31 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
 
 
 async def close(
-    context: JobContext, *, is_retried: bool, has_running_sidecar: bool = False, is_left: bool = False
+    context: JobContext,
+    *,
+    is_retried: bool,
+    is_failed: bool = False,
+    has_running_sidecar: bool = False,
+    is_left: bool = False,
 ) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
     of the task follows (``is_retried``), which would reattach to it; and where the right is
-    missing, because no Job of this account would go before ``unread_ttl``. While a sidecar of a
+    missing, because no Job of this account would go before ``unread_ttl``. The Job of a failed run
+    (``is_failed``) may be kept for longer. While a sidecar of a
     success is stopped (``has_running_sidecar``), no other pod may take the place of this one. Nor
     may a pod of a Job that could not be deleted (``is_left``), with which Kubernetes would go on:
     no later try looks for what was read. Then it is ended, and deleted if that is possible now.
     """
     api, job, log = context.api, context.job, context.log
-    starts_nothing, deadline = has_running_sidecar or is_left, None
-    if is_left:
-        deadline = 1
-    elif has_running_sidecar and job.limits.deadline is None:
+    starts_nothing, ttl = has_running_sidecar or is_left, job.final_ttl(is_failed=is_failed)
+    deadline = 1 if is_left else None
+    if has_running_sidecar and not is_left and job.limits.deadline is None:
         deadline = math.ceil(time.time() - job.launched_at) + SIDECAR_PATIENCE
 
     async def mark() -> None:
-        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=starts_nothing, deadline=deadline)
+        await mark_read(api, job.ref, ttl, starts_nothing=starts_nothing, deadline=deadline)
 
     try:
         await doubting(mark, RIGHT_PATIENCE)

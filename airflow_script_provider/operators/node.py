@@ -115,6 +115,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
         once its pod has room on the node, image pull and installation included.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the Jobs are kept after
         all have ended. None keeps them for ever.
+    :param keep_failed: seconds or ``timedelta``: the same after a run that failed. None means
+        ``ttl_seconds_after_finished``.
     :param unread_ttl: seconds or ``timedelta``: least time that the Jobs are kept while a retry
         may need their outcomes.
     :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL. 0
@@ -193,6 +195,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         schedule_timeout: Duration = 3600,
         startup_timeout: Duration = 300,
         ttl_seconds_after_finished: Duration | None = 300,
+        keep_failed: Duration | None = None,
         unread_ttl: Duration = 24 * 60 * 60,
         termination_grace_period: Duration = 30,
         get_logs: bool = True,
@@ -254,6 +257,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self.schedule_timeout = schedule_timeout
         self.startup_timeout = startup_timeout
         self.ttl_seconds_after_finished = ttl_seconds_after_finished
+        self.keep_failed = keep_failed
         self.unread_ttl = unread_ttl
         self.termination_grace_period = termination_grace_period
         self.get_logs = get_logs

@@ -106,6 +106,8 @@ class KubernetesScriptOperator(ScriptTask):
     :param backoff_limit: int: number of attempts after the first one, each in a new pod.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the finished Job is
         kept. None keeps it for ever.
+    :param keep_failed: seconds or ``timedelta``: the same after a run that failed. None means
+        ``ttl_seconds_after_finished``.
     :param unread_ttl: seconds or ``timedelta``: least time that the finished Job is kept while
         Airflow has not read its outcome: a retry after a lost worker reads it.
     :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL. 0
@@ -179,6 +181,7 @@ class KubernetesScriptOperator(ScriptTask):
         startup_timeout: Duration = 300,
         backoff_limit: int = 3,
         ttl_seconds_after_finished: Duration | None = 300,
+        keep_failed: Duration | None = None,
         unread_ttl: Duration = 24 * 60 * 60,
         termination_grace_period: Duration = 30,
         skip_on_exit_code: ExitCodes = None,
@@ -232,6 +235,7 @@ class KubernetesScriptOperator(ScriptTask):
         self.startup_timeout = startup_timeout
         self.backoff_limit = backoff_limit
         self.ttl_seconds_after_finished = ttl_seconds_after_finished
+        self.keep_failed = keep_failed
         self.unread_ttl = unread_ttl
         self.termination_grace_period = termination_grace_period
         self.skip_on_exit_code = skip_on_exit_code

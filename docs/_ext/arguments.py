@@ -136,6 +136,7 @@ FACTS: Mapping[str, Fact] = {
     "backoff_limit": Fact("0", ("spec.backoffLimit",)),
     "termination_grace_period": Fact("120", (f"{_POD}.terminationGracePeriodSeconds",)),
     "ttl_seconds_after_finished": Fact("timedelta(days=7)", ("spec.ttlSecondsAfterFinished",)),
+    "keep_failed": Fact("timedelta(days=7)"),
     "unread_ttl": Fact("timedelta(days=2)", ("spec.ttlSecondsAfterFinished",)),
     "skip_on_exit_code": Fact("99", ("spec.podFailurePolicy.rules",)),
     "fail_on_exit_code": Fact("[2, 3]", ("spec.podFailurePolicy.rules",)),

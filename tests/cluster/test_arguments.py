@@ -116,6 +116,20 @@ def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: K
     assert seen == [7200, 45]
 
 
+@pytest.mark.parametrize(
+    ("script", "ttl"), [("print(1)", 45), ("raise SystemExit(3)", 7200), ("raise SystemExit(99)", 45)],
+    ids=["success", "failure", "skipped"],
+)  # fmt: skip
+def test_a_failed_job_is_kept_for_a_time_of_its_own(
+    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], script: str, ttl: int
+) -> None:
+    """``keep_failed`` leaves the pod of a failure to be looked at; other Jobs go as before (R21)."""
+    times: dict[str, Any] = {"ttl_seconds_after_finished": 45, "keep_failed": timedelta(hours=2)}
+    run_task(script=script, backoff_limit=0, skip_on_exit_code=99, **times, **own, **waiting)
+    (job,) = kubectl.items("jobs", own["namespace"])
+    assert job["spec"]["ttlSecondsAfterFinished"] == ttl
+
+
 def test_a_script_that_cannot_start(own: dict[str, Any], kubectl: Kubectl) -> None:
     """``startup_timeout`` ends it, and its Job (R5)."""
     lacks: dict[str, Any] = {"env_from": [{"secretRef": {"name": "missing"}}]}

@@ -44,6 +44,7 @@ MATRIX = {
     "startup_timeout": "test_arguments.py::test_a_script_that_cannot_start",
     "backoff_limit": "test_arguments.py::test_durations_as_timedelta",
     "ttl_seconds_after_finished": "test_arguments.py::test_durations_as_timedelta",
+    "keep_failed": "test_arguments.py::test_a_failed_job_is_kept_for_a_time_of_its_own",
     "unread_ttl": "test_arguments.py::test_a_job_is_kept_until_its_outcome_is_read",
     "termination_grace_period": "test_arguments.py::test_durations_as_timedelta",
     "skip_on_exit_code": "test_arguments.py::test_exit_codes_that_skip_or_are_final",

@@ -331,7 +331,9 @@ class NodesTask:
             self.log.note(_not_marked(job.ref, unwritten), logging.WARNING)
             return not runs.board.is_owner_deleted
         try:
-            await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
+            is_failed = self.known.outcome is not None and not self.known.outcome.is_success
+            ttl = None if is_retried else job.final_ttl(is_failed=is_failed)
+            await self._mark_read(job.ref.namespace, job.ref.name, ttl)
             if not is_retried and task is not None and task.try_number > 1:
                 await self._mark_earlier(runs)
         except exceptions.KubernetesApiError as error:
@@ -349,7 +351,8 @@ class NodesTask:
         for owner in owners["items"]:
             is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or is_of_launch(owner, runs.owner))
             if is_earlier:
-                await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)
+                ttl = job.final_ttl(is_failed=True)
+                await self._mark_read(job.ref.namespace, owner["metadata"]["name"], ttl)
 
     async def _mark_read(self, namespace: str, name: str, ttl: int | None) -> None:
         """Complete an owner whose outcome was read; None leaves its TTL."""

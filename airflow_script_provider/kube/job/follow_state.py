@@ -111,7 +111,7 @@ class FollowState:
         """How long the run has worked, by the monotonic clock."""
         moments = (self.works_since, self.seen_at)
         since, until = (None if one is None else time.monotonic() - max(0.0, now - one) for one in moments)
-        return Work(self.worked, since, seen_until=None if since is None else until)
+        return Work(self.worked, since, seen_until=since if until is None else until)
 
     def with_work(self, work: Work, now: float) -> FollowState:
         """The state with the work of a run."""

@@ -48,7 +48,8 @@ class LaunchedJob:
     ``launched_at`` is the time of day in seconds since 1970. ``secret_name`` is None where there
     is no Secret to remove. ``mark`` ends the last line of an installation in the script's own
     container, None if there is none. ``ttl_when_read`` is the Job's TTL once its outcome was read,
-    None if the TTL stays; without ``may_be_marked`` nothing is changed then. ``files`` is the
+    None if the TTL stays; without ``may_be_marked`` nothing is changed then. ``keep_failed`` is
+    that of a failed run, None for the same one. ``files`` is the
     result's entry. ``check_digits`` are those of the values of ``env`` and ``args``, see
     ``hiding.check_digits``; empty where there are none or where they are unknown. ``holds_lines``
     says that the script knows secrets that only a worker can mask: a trigger shows none of its
@@ -69,6 +70,7 @@ class LaunchedJob:
     get_logs: bool = True
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     ttl_when_read: int | None = None
+    keep_failed: int | None = None
     may_be_marked: bool = True
     check_digits: str = ""
     holds_lines: bool = False
@@ -92,6 +94,7 @@ class LaunchedJob:
             get_logs=request.get_logs,
             max_output_bytes=request.max_output_bytes,
             ttl_when_read=request.ttl_when_read,
+            keep_failed=request.options.keep_failed,
             may_be_marked=request.may_be_marked,
         )
 
@@ -108,6 +111,10 @@ class LaunchedJob:
         """What a pod may wait for while the launch still creates it, as events name it."""
         names = [name for name in (self.config_map_name, self.secret_name) if name]
         return (*names, f'volume "{SCRIPT_VOLUME}"')
+
+    def final_ttl(self, *, is_failed: bool) -> int | None:
+        """Seconds to keep the Job once its outcome was read; None leaves its TTL as it is."""
+        return self.keep_failed if is_failed and self.keep_failed is not None else self.ttl_when_read
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -12,7 +12,7 @@ from airflow_script_provider.kube.job.observed import clocks, unseen
 from airflow_script_provider.kube.job.observed.job_status import FAILED, SUCCEEDED
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
-from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods import pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import signal_name
 
@@ -243,7 +243,7 @@ def _latest_begin(view: View, limits: Limits) -> tuple[float | None, float | Non
     """By when the run must have a node, and by when its script must begin there."""
     node, start = clocks.node_awaited_since(view), clocks.start_awaited_since(view)
     node_by = None if node is None else node + limits.schedule_timeout
-    has_begun = view.has_run or view.elsewhere is not None
+    has_begun = view.had_begun or any(map(pod_stages.has_run, view.pods.values())) or view.elsewhere
     return node_by, None if start is None or has_begun else start + limits.startup_timeout
 
 

@@ -28,13 +28,14 @@ _DURATIONS = (
     "schedule_timeout",
     "startup_timeout",
     "ttl_seconds_after_finished",
+    "keep_failed",
     "unread_ttl",
     "termination_grace_period",
 )
-_SINCE: Mapping[str, Any] = {"schedule_timeout": DEFAULT_SCHEDULE_TIMEOUT}
+_SINCE: Mapping[str, Any] = {"schedule_timeout": DEFAULT_SCHEDULE_TIMEOUT, "keep_failed": None}
 """Arguments that earlier versions do not have, with the values that leave a Job as it was."""
-_NONE_ALLOWED = ("timeout", "ttl_seconds_after_finished")
-_ZERO_ALLOWED = ("ttl_seconds_after_finished", "termination_grace_period")
+_NONE_ALLOWED = ("timeout", "ttl_seconds_after_finished", "keep_failed")
+_ZERO_ALLOWED = ("ttl_seconds_after_finished", "keep_failed", "termination_grace_period")
 _EXIT_CODES = ("skip_on_exit_code", "fail_on_exit_code")
 ExitCodes = int | Collection[int] | None
 
@@ -69,6 +70,7 @@ class JobOptions:
     startup_timeout: Duration = 300
     backoff_limit: int = 3
     ttl_seconds_after_finished: Duration | None = 300
+    keep_failed: Duration | None = None
     unread_ttl: Duration = 24 * 60 * 60
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
@@ -172,6 +174,7 @@ class CheckedOptions:
     startup_timeout: int
     backoff_limit: int
     ttl_seconds_after_finished: int | None
+    keep_failed: int | None
     unread_ttl: int
     termination_grace_period: int
     skip_codes: frozenset[int]

@@ -69,6 +69,11 @@ class JobRequest:
         return ttl if ttl != self.first_ttl else None
 
     @property
+    def is_marked_by_ttl(self) -> bool:
+        """Whether the Job gets another TTL once its outcome was read."""
+        return self.ttl_when_read is not None or self.options.keep_failed is not None
+
+    @property
     def secret_variables(self) -> dict[str, str]:
         """All values of the Secret, by variable."""
         return {**self.payload.variables, **self.provision.secret_variables()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 _SCHEMES = ("http://", "https://")
+_AFTER_A_USER = re.compile("[^/]@")
+"""In a path: the sign before a host, or in a name. The segment of a scope (``@org``) begins so."""
 _HTML = (".html", ".htm", ".xhtml")
 
 
@@ -24,6 +27,8 @@ def redacted(url: str) -> str:
     _, colon, port = netloc.rpartition(":")
     if colon and netloc == parts.netloc and not (port.isdigit() or port.endswith("]")) and "{" not in netloc:
         return f"{parts.scheme}://…"  # the part before a slash in a password is not a host
+    if _AFTER_A_USER.search(parts.path) and "." not in netloc:
+        return f"{parts.scheme}://…"  # nor may be that before a slash in a user or a token
     return urlunsplit((parts.scheme, netloc, parts.path, "", "")) + ("?…" if parts.query else "")
 
 

@@ -84,6 +84,16 @@ async def test_a_job_whose_pod_is_well_is_not_watched_at_first(
         assert job_watches(server) == []
 
 
+async def test_a_new_job_that_a_queue_has_suspended_is_watched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be admitted, and suspended again, within the seconds of a short script (R11)."""
+    monkeypatch.setattr(changes, "JOB_UNWATCHED", LONG)
+    with stand_in() as server:
+        server.answers(PODS, told(a_pod()))
+        suspended = created() | {"spec": {"suspend": True}}
+        async with api_of(server) as api, OwnChanges(api, created=suspended).subscribe(REF, lambda *_: None):
+            await until(lambda: job_watches(server), "a watch of the Job")
+
+
 @pytest.mark.parametrize(("is_new", "seconds"), [(True, 0.0), (False, LONG)], ids=["after a while", "reattached"])
 async def test_a_job_is_watched_in_the_end(is_new: bool, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new one after a while, one of an earlier try at once (R1, R5)."""

@@ -48,6 +48,19 @@ async def test_a_marked_job_starts_no_other_pod_and_ends(
     assert READ_ANNOTATION in body["metadata"]["annotations"]
 
 
+@pytest.mark.parametrize(
+    ("is_failed", "keep_failed", "ttl"), [(True, 3600, 3600), (True, 0, 0), (True, None, 60), (False, 3600, 60)]
+)
+async def test_a_failed_job_has_a_ttl_of_its_own(is_failed: bool, keep_failed: int | None, ttl: int) -> None:
+    """Once its outcome was read (R21)."""
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())
+        async with api_of(server) as api:
+            job = a_launched_job(ttl_when_read=60, keep_failed=keep_failed)
+            await read_mark.close(JobContext(api, job, NoRunLog()), is_retried=False, is_failed=is_failed)
+    assert json.loads(server.requests[0].body)["spec"] == {"ttlSecondsAfterFinished": ttl}
+
+
 def a_review(*, allowed: bool) -> Answer:
     """The API server's answer to the question whether something is allowed."""
     body = {"kind": "SelfSubjectAccessReview", "status": {"allowed": allowed}}

@@ -127,7 +127,7 @@ def completed(operator: Any, event: Mapping[str, Any]) -> tuple[dict[str, Any], 
 
 def with_new_limits(job: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded Job as newer versions hand it on."""
-    return {**job, "limits": job["limits"] | LIMITS_ADDED}
+    return {**job, "keep_failed": None, "limits": job["limits"] | LIMITS_ADDED}
 
 
 def settled(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,12 +32,14 @@ def seconds_for_a_node(view: View, now: float) -> float:
 def start_awaited_since(view: View) -> float | None:
     """The moment from which ``startup_timeout`` counts, None while the run waits for a node.
 
-    This is when the last pod got its node. The clocks of the cluster's programs may differ, so it
-    is not before the moment at which this follower saw that.
+    It is None between two attempts as well. This is when the last pod got its node. The clocks of
+    the cluster's programs may differ, so it is not before this follower saw that.
     """
     if view.started_at is None or view.waits_since is not None:
         return None
     pod = next((pod for pod in reversed([*view.pods.values()]) if not pod_stages.has_run(pod)), None)
+    if pod is None and view.has_run:
+        return None
     scheduled = None if pod is None else view.moment_of(pod_status.scheduled_at(pod))
     since = view.started_at if scheduled is None else scheduled
     seen = since if pod is None else view.scheduled_at.get(pod_status.uid(pod), since)

@@ -121,7 +121,7 @@ class View:
         if (why := pod_status.disruption(pod)) and uid not in seen.done:
             text = f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}"
             seen = replace(seen, disruptions={**self.disruptions, uid: text})
-        return seen._waiting_at(now)
+        return seen._waiting_at(now, None if uid in self.pods else pod)
 
     def with_event(self, event: Mapping[str, Any], now: float) -> View:
         """The view after a Warning event: it may say why the Job's pods are not created.
@@ -257,19 +257,19 @@ class View:
         is_on_a_node = any(pod_status.node(pod) for pod in pods)
         return not is_on_a_node and (bool(pods) or is_suspended(self.job) or not self.has_run)
 
-    def _waiting_at(self, now: float) -> View:
+    def _waiting_at(self, now: float, new: Pod | None = None) -> View:
         """The view with the moment since which the run waits for a node, and with its work."""
-        seen = replace(self, work=self._work_at(now)) if self.pods_known else self
+        seen = replace(self, work=self._work_at(now, new)) if self.pods_known else self
         if not self.waits_for_a_node:
             return replace(seen, waits_since=None, waited=0.0 if self.pods_known else self.waited)
         return seen if self.waits_since is not None else replace(seen, waits_since=now)
 
-    def _work_at(self, now: float) -> Work:
+    def _work_at(self, now: float, new: Pod | None) -> Work:
         """The work as it is now. A wait without a pod is a suspension, maybe an older one."""
         starts = [self._start_of(pod, now) for pod in self.pods.values()]
         if self.has_run and not self.elsewhere and all(start.began is None for start in starts):
             starts.append(PodStart(None, None, now))
-        work = self.work.begun(starts).without_unseen_waits(self.started_at, starts)
+        work = self.work.looked_at(starts, [self._start_of(pod, now) for pod in (new,) if pod], self.started_at)
         if not self.waits_for_a_node:
             pod: Pod = next((self.pods[uid] for uid in self.unended_pods), {"metadata": {}})
             return work.going_on(self._passed(now, pod_status.scheduled_at(pod)))

@@ -7,7 +7,7 @@ part of it, and waits for a node are not. Times are seconds of one monotonic clo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,22 +35,28 @@ class Work:
     paused_at: float | None = None
     seen_until: float | None = None
 
-    def begun(self, starts: Iterable[PodStart]) -> Work:
-        """The work by the starts of the pods that there are: it begins with the first script."""
-        moments = [start.began for start in starts if start.began is not None]
-        return Work(0.0, min(moments)) if self.worked is None and moments else self
+    def looked_at(self, starts: Sequence[PodStart], new: Sequence[PodStart], job_started_at: float | None) -> Work:
+        """The work by the starts of all pods that there are, in the order of their creation.
 
-    def without_unseen_waits(self, job_started_at: float | None, starts: Iterable[PodStart]) -> Work:
+        It begins with the first script. A ``new`` pod may have waited for its node before this
+        follower saw it; at the first look, each pod may.
+        """
+        is_first_look = self.worked is None or self.seen_until is not None
+        moments = [start.began for start in starts if start.began is not None]
+        begun = Work(0.0, min(moments)) if self.worked is None and moments else self
+        return begun._without_unseen_waits(job_started_at, starts if is_first_look else new)
+
+    def _without_unseen_waits(self, job_started_at: float | None, starts: Iterable[PodStart]) -> Work:
         """The work without the waits for a node that were over before a follower could see them.
 
-        ``starts`` are those of the pods in the order of their creation. A Job that was suspended
-        has a new start time. When its work paused is then unknown, so that only what an earlier
-        follower saw of it counts.
+        A Job that was suspended between two followers has a new start time. When its work paused
+        is then unknown, so that only what the first of them saw of it counts.
         """
         if self.since is None:
             return self
-        was_suspended = job_started_at is not None and job_started_at > self.since
-        work = self.paused(self.seen_until or self.since).resumed(job_started_at or 0.0) if was_suspended else self
+        work, started_at = self, job_started_at
+        if self.seen_until is not None and started_at is not None and started_at > self.since:
+            work = self.paused(self.seen_until).resumed(started_at)
         for created, scheduled, _ in starts:
             if created is not None and scheduled is not None and created > (work.since or 0.0):
                 work = work.paused(created).resumed(scheduled)

@@ -739,13 +739,19 @@ ENDED_UNSEEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("pods", [[], [a_pod("load-x2", created=LATER)]], ids=["no pod", "next pod"])
 @pytest.mark.parametrize("earlier", ENDED_UNSEEN.values(), ids=ENDED_UNSEEN)
-def test_a_pod_that_ended_before_the_first_look_may_have_run(pods: list[Any], earlier: dict[str, Any]) -> None:
-    """The row of an older version does not say whether the script has begun (R4, R5)."""
-    view = taken_over(*pods, had_begun=None, **earlier)
+def test_a_pod_that_ended_before_the_first_look_may_have_run(earlier: dict[str, Any]) -> None:
+    """It is unknown whether the script has begun: the run does not wait for a first node (R4, R5)."""
+    view = taken_over(had_begun=None, **earlier)
     assert view.has_begun
     assert decide(view, some_limits(deadline=None), 9999) == Wait(None)
+
+
+@pytest.mark.parametrize("earlier", ENDED_UNSEEN.values(), ids=ENDED_UNSEEN)
+def test_the_pod_after_one_that_nobody_saw_has_its_time_to_start(earlier: dict[str, Any]) -> None:
+    """Without ``timeout``, nothing else would end a pod that cannot start (R4, R5)."""
+    view = taken_over(a_pod("load-x2", created=LATER), had_begun=None, **earlier)
+    assert verdict_of(view, 9999, deadline=None).cause is Cause.STARTUP_TIMEOUT
 
 
 def test_an_attempt_that_was_seen_to_end_before_its_start_is_no_unseen_one() -> None:

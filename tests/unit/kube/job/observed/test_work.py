@@ -146,13 +146,20 @@ def test_a_wait_that_nobody_saw_is_no_work(pods: int) -> None:
     """A later attempt waited for its node before this follower came: its pod has both times (R4, R5)."""
     failed = a_pod(exit_code=1, created=at(0), scheduled=at(0), phase="Failed")
     listed = [failed, working("load-x2", created=101, scheduled=2001, began=2010)][-pods:]
-    view = replace(View(), started_at=0.0, had_begun=True, pods_known=False, work=Work(0.0, 1.0))
+    view = replace(View(), started_at=0.0, had_begun=True, pods_known=False, work=Work(0.0, 1.0, seen_until=1.0))
     view = view.with_job(the_job(failed=1), 2020)
     for pod in listed:
         view = view.with_pod(pod, 2020)
     view = view.with_all_pods(2020)
     assert (view.work.worked, view.work.since) == (100, 2001)
     assert clocks.work_over_at(view.with_pod(listed[-1], 2500), WORK) == 2001 + 500
+
+
+def test_a_wait_that_a_broken_watch_did_not_show_is_no_work() -> None:
+    """The pod is first seen on its node (R5, R10)."""
+    view = at_work().with_pod(a_pod(exit_code=1, created=at(0), scheduled=at(0), phase="Failed"), 50)
+    view = view.with_pod(working("load-x2", created=101, scheduled=2001, began=2010), 2020)
+    assert clocks.work_over_at(view, WORK) == 2001 + 500
 
 
 def test_each_wait_that_nobody_saw_is_no_work() -> None:
@@ -180,6 +187,15 @@ def test_a_suspension_that_began_between_two_followers_is_no_work() -> None:
     view = replace(View(), started_at=0.0, had_begun=True, pods_known=False, work=work)
     view = view.with_job(the_job(suspended=True), 3000).with_all_pods(3000)
     assert (view.work.worked, view.work.since) == (80.0, None)
+
+
+def test_a_start_time_that_comes_late_is_no_suspension() -> None:
+    """A worker watches the Job only after some seconds: until then its start is unknown (R5)."""
+    unstarted = a_job(deadline=1800)
+    view = a_view(job=unstarted).with_pod(working(began=1), 1)
+    since = view.work.since
+    assert since is not None
+    assert view.with_job(the_job(), 120).with_pod(working(began=1), 121).work.since == since
 
 
 def test_what_a_follower_saw_of_the_work_is_handed_on() -> None:
