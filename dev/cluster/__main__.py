@@ -1,11 +1,13 @@
-"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status|kwok`."""
+"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status|kwok|kueue`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import fake_nodes
+import kueue
 import kwok
 import lifecycle
 import prerequisites
@@ -38,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=10)
     up.add_argument("--group", default=fake_nodes.DEFAULT_GROUP, help="default: %(default)s")
     fakes.add_parser("down", help="remove them and the pods on them").add_argument("--group", help="default: all")
+    queues = commands.add_parser("kueue", help="start or remove Kueue's controller").add_subparsers(
+        dest="queues", required=True
+    )
+    for action, about in (("up", "start it anew, without queues"), ("down", "remove it and all queues")):
+        added = queues.add_parser(action, help=about)
+        added.add_argument("--kubeconfig", type=Path, help="of another cluster on this machine; default: this one's")
     return parser
 
 
@@ -50,6 +58,11 @@ def _run(instance: Instance, asked: argparse.Namespace) -> int:
             kwok.up(instance, asked.nodes, asked.group)
         else:
             kwok.down(instance, asked.group)
+        return 0
+    if asked.command == "kueue":
+        prerequisites.check_machine()
+        controller = kueue.Kueue(instance, (asked.kubeconfig or instance.kubeconfig).resolve())
+        controller.up() if asked.queues == "up" else controller.down()
         return 0
     if asked.command == "up":
         lifecycle.up(instance, asked.kubernetes, asked.containerd)

@@ -16,6 +16,7 @@ import cgroups
 import control_plane
 import credentials
 import images
+import kueue
 import kwok
 import network
 import prerequisites
@@ -28,6 +29,7 @@ from steps import Steps, say
 from versions import Versions, chosen
 
 READY_SECONDS = 120.0
+OPTIONAL = (kwok.COMPONENT, kueue.COMPONENT)
 
 CLEAN = Step("remove the rest of an earlier cluster")
 NETWORK = Step("set up network and certificates")
@@ -90,8 +92,8 @@ def healthy(instance: Instance) -> bool:
 
 
 def is_whole(running: Mapping[str, bool], ready_nodes: Collection[str]) -> bool:
-    """Whether all components run and both nodes are Ready; fake nodes and kwok are optional."""
-    components = {name: runs for name, runs in running.items() if name != kwok.COMPONENT}
+    """Whether all components run and both nodes are Ready; kwok, its fake nodes and Kueue are optional."""
+    components = {name: runs for name, runs in running.items() if name not in OPTIONAL}
     return bool(components) and all(components.values()) and set(NODE_NAMES) <= set(ready_nodes)
 
 
