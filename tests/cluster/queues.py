@@ -22,7 +22,8 @@ from tests.patience import wait_for
 _PROGRAM = Path(__file__).parents[2] / "dev" / "cluster"
 _API = "kueue.x-k8s.io/v1beta2"
 _WORKLOADS = "workloads.kueue.x-k8s.io"
-_JOB_UID = "kueue.x-k8s.io/job-uid"
+JOB_UID = "kueue.x-k8s.io/job-uid"
+"""The label of a Workload with the uid of its Job."""
 _ENABLED = {"dev-cluster/kueue": "enabled"}
 """The label of namespaces in which Kueue's webhooks are called: ``dev/cluster/kueue_settings.py``."""
 ONE_CPU: dict[str, Any] = {"container_resources": {"requests": {"cpu": "1"}}}
@@ -94,7 +95,7 @@ class Queues:
 
     def conditions(self, job_uid: str) -> dict[str, dict[str, str]]:
         """The conditions of a Job's Workload, by type; none as long as there is no Workload."""
-        owned = [found for found in self.workloads() if found["metadata"]["labels"].get(_JOB_UID) == job_uid]
+        owned = [found for found in self.workloads() if found["metadata"]["labels"].get(JOB_UID) == job_uid]
         return {condition["type"]: condition for found in owned for condition in found["status"].get("conditions", [])}
 
     def wait_until_waiting(self, jobs: int = 1) -> list[str]:
@@ -129,10 +130,19 @@ def _named(name: str, namespace: str | None = None) -> dict[str, Any]:
 @contextmanager
 def queues_of_a_test(kubectl: Kubectl) -> Iterator[Queues]:
     """A namespace that Kueue looks after, and nothing in it yet."""
-    name = f"kq-{uuid.uuid4().hex[:8]}"
-    with kubectl.namespace(name, _ENABLED) as namespace:
-        queues = Queues(kubectl, namespace, name)
-        try:
-            yield queues
-        finally:
-            queues.remove()
+    with (
+        kubectl.namespace(f"kq-{uuid.uuid4().hex[:8]}") as namespace,
+        queues_in(kubectl, namespace) as queues,
+    ):
+        yield queues
+
+
+@contextmanager
+def queues_in(kubectl: Kubectl, namespace: str) -> Iterator[Queues]:
+    """Let Kueue look after a namespace."""
+    kubectl("label", "namespace", namespace, *(f"{key}={value}" for key, value in _ENABLED.items()))
+    queues = Queues(kubectl, namespace, f"kq-{uuid.uuid4().hex[:8]}")
+    try:
+        yield queues
+    finally:
+        queues.remove()

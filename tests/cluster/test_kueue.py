@@ -23,7 +23,8 @@ from tests.task_runs import a_script_run
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
-QUEUED: dict[str, Any] = {"labels": {"kueue.x-k8s.io/queue-name": "team-a"}, "termination_grace_period": 1, **ONE_CPU}
+IN_QUEUE = {"kueue.x-k8s.io/queue-name": "team-a"}
+QUEUED: dict[str, Any] = {"labels": IN_QUEUE, "termination_grace_period": 1, **ONE_CPU}
 ENDS_WELL = """
 import signal, sys, time
 def bye(number, frame):
@@ -65,11 +66,12 @@ def namespace(queues: Queues) -> str:
 
 def a_job(kubectl: Kubectl, queues: Queues, **labels: str) -> str:
     """A Job of another program that fills the queue; its name, once its pod runs."""
-    container = {"name": "main", "image": "python:3.11-slim", "command": ["sleep", str(LONG)]}
+    container: dict[str, Any] = {"name": "main", "image": "python:3.11-slim", "command": ["sleep", str(LONG)]}
     container |= {"resources": {"requests": {"cpu": "1"}}}
     pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]}
-    metadata = {"name": "other", "namespace": queues.namespace, "labels": QUEUED["labels"] | labels}
-    kubectl.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": {"spec": pod}}})
+    metadata = {"name": "other", "namespace": queues.namespace, "labels": IN_QUEUE | labels}
+    spec = {"template": {"spec": pod}}
+    kubectl.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
     wait_for(lambda: kubectl.items("pods", queues.namespace, "-l", "job-name=other"), "the pod of the other Job")
     return "other"
 
@@ -85,7 +87,7 @@ def run_preempted(kubectl: Kubectl, queues: Queues, seconds: float, **arguments:
         kubectl("delete", "job", other, "-n", queues.namespace)
 
     helper = meanwhile(take_its_place)
-    run = run_task(**QUEUED | {"labels": QUEUED["labels"] | {PRIORITY: low}} | arguments)
+    run = run_task(**QUEUED | {"labels": IN_QUEUE | {PRIORITY: low}} | arguments)
     helper.join()
     return run
 
