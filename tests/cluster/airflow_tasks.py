@@ -47,6 +47,11 @@ class RunningTask:
 
     def deferred(self) -> None:
         """Wait until a triggerer runs its trigger and its pod exists."""
+        self.followed()
+        wait_for(self.pods, f"the pod of {self.dag_id}.{self.task_id}")
+
+    def followed(self) -> None:
+        """Wait until a triggerer runs its trigger."""
 
         def waits() -> bool:
             task = self.airflow.call("GET", self._path)
@@ -55,7 +60,6 @@ class RunningTask:
             return task["state"] == "deferred" and task["triggerer_job"] is not None
 
         wait_for(waits, f"the deferral of {self.dag_id}.{self.task_id}")
-        wait_for(self.pods, f"the pod of {self.dag_id}.{self.task_id}")
 
     def running(self) -> None:
         """Wait until it is deferred and its script runs."""

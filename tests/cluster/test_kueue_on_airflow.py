@@ -57,8 +57,8 @@ def test_clearing_a_queued_task_leaves_one_workload(run: Run, queues: Queues) ->
 
 
 def waiting(task: RunningTask, queues: Queues) -> str:
-    """The uid of the only Job of a deferred task, once Kueue has a Workload for it."""
-    wait_for(lambda: task.state == "deferred", f"the deferral of {task.task_id}")
+    """The uid of the only Job of a task that a triggerer follows, once Kueue has a Workload for it."""
+    task.followed()
     (job,) = wait_for(task.jobs, f"the Job of {task.task_id}")
     uid: str = job["metadata"]["uid"]
     wait_for(lambda: uid in uids(queues), f"the Workload of {task.task_id}")
