@@ -121,11 +121,11 @@ def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: K
     ids=["success", "failure", "skipped"],
 )  # fmt: skip
 def test_a_failed_job_is_kept_for_a_time_of_its_own(
-    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], script: str, ttl: int
+    own: dict[str, Any], kubectl: Kubectl, script: str, ttl: int
 ) -> None:
     """``keep_failed`` leaves the pod of a failure to be looked at; other Jobs go as before (R21)."""
     times: dict[str, Any] = {"ttl_seconds_after_finished": 45, "keep_failed": timedelta(hours=2)}
-    run_task(script=script, backoff_limit=0, skip_on_exit_code=99, **times, **own, **waiting)
+    run_task(script=script, backoff_limit=0, skip_on_exit_code=99, **times, **own)
     (job,) = kubectl.items("jobs", own["namespace"])
     assert job["spec"]["ttlSecondsAfterFinished"] == ttl
 

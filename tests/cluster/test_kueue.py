@@ -159,7 +159,7 @@ def test_a_preempted_script_is_heard_to_its_end(
     assert run.lines.count("working") == 2
 
 
-@pytest.mark.xfail(strict=True, reason="issue 16: a pod that a suspension ends has no disruption")
+@pytest.mark.xfail(strict=True, reason="a pod that a suspension ends is no disruption yet")
 def test_a_preemption_is_a_disruption(own: dict[str, Any], kubectl: Kubectl, queues: Queues) -> None:
     """The result says which pod the queue has ended, and why (R6)."""
     script = "import time\nprint('working', flush=True)\ntime.sleep(6)"
@@ -168,7 +168,6 @@ def test_a_preemption_is_a_disruption(own: dict[str, Any], kubectl: Kubectl, que
     assert "Preempted" in disruption
 
 
-@pytest.mark.xfail(strict=True, reason="issue 16: a worker watches a new Job only after five seconds")
 def test_an_admission_is_reported_before_the_script_runs(own: dict[str, Any], queues: Queues) -> None:
     """A Job that is suspended when it is created and admitted at once is not taken for suspended (R11, R29)."""
     run = run_task(script="import time\nprint('working', flush=True)\ntime.sleep(8)", **QUEUED, **own).succeeded()
