@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from playwright.sync_api import Error, expect, sync_playwright
 from playwright.sync_api import TimeoutError as NotDrawn
-from playwright.sync_api import expect, sync_playwright
 
 from tests.cluster.airflow_tasks import RunningTask
 from tests.patience import PATIENCE, wait_for
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Request
 
 WIDTH = 1280
 """Pixels of all screenshots."""
@@ -29,6 +29,8 @@ TALL = 2400
 """Pixels that hold every line of the tests' logs: the page keeps only those near the visible ones."""
 _MILLISECONDS = 1000 * PATIENCE
 """For whatever is waited for: a page on a busy machine draws when it can."""
+_NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""With this Chromium ends all requests when an interface of the machine comes or goes, such as that of a pod."""
 DRAWN = 60_000
 """Milliseconds after which a page that shows nothing is opened again."""
 
@@ -70,6 +72,26 @@ def page_of(browser: Browser) -> Iterator[Page]:
         yield page
     finally:
         page.close()
+
+
+def is_loaded(page: Page, url: str) -> bool:
+    """Load a page; whether it is whole: Chromium may have ended a request, of the page or of a part of it."""
+    ended: list[str] = []
+
+    def note(request: Request) -> None:
+        if _NETWORK_CHANGED in (request.failure or ""):
+            ended.append(request.url)
+
+    page.on("requestfailed", note)
+    try:
+        page.goto(url)
+    except Error as error:
+        if _NETWORK_CHANGED not in error.message:
+            raise
+        return False
+    finally:
+        page.remove_listener("requestfailed", note)
+    return not ended
 
 
 @dataclass(frozen=True)
@@ -148,7 +170,7 @@ class TaskPages:
     def _open(self, rest: str) -> None:
         task = self.task
         path = f"/dags/{quote(task.dag_id)}/runs/{quote(task.run_id)}/tasks/{quote(task.task_id)}{rest}"
-        self.page.goto(f"{task.airflow.url}{path}")
+        wait_for(lambda: is_loaded(self.page, f"{task.airflow.url}{path}"), f"the page {path}")
 
 
 def _entry(row: Locator) -> Entry:
