@@ -33,6 +33,7 @@ EXPECTED = {
     "example_env_from_secret": "calling partner.example in eu-central with a token of 9 characters",
     "example_exit_codes": "the script ended with exit code 2; empty: exit code 99",
     "example_from_noetl": "shop 30 CHF and web 12 CHF",
+    "example_full_cluster": "completed; Unschedulable",
     "example_gcs_source": "3 orders in the west, 6 in all",
     "example_hook_in_task": "9",
     "example_http_source": "2 orders in the north, 42 in all",
