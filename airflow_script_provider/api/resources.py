@@ -14,6 +14,7 @@ _GROUPS = {
     "deployments": "/apis/apps/v1",
     "replicasets": "/apis/apps/v1",
     "statefulsets": "/apis/apps/v1",
+    "workloads": "/apis/kueue.x-k8s.io/v1beta1",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
     "version": "",
 }

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import LISTED, Change, Watch
+from airflow_script_provider.kube.causes import queue
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.observed.job_status import is_suspended
-from airflow_script_provider.kube.labels import CONTROLLER_LABEL
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL, WORKLOAD_JOB_LABEL
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 
@@ -37,9 +38,18 @@ Listener = Callable[[Kind, News], None]
 other."""
 Stop = Callable[[], object]
 Item = tuple[Kind, News]
-WatchEvents = Callable[[str], Stop]
-"""Adds the Warning events of the object with a uid to the changes, until the returned function is
-called."""
+
+
+class WatchEvents(Protocol):
+    """Adds the Warning events of the object with a uid to the changes.
+
+    ``resource`` may also be ``workloads``: then it is Kueue's Workload of the Job with that uid,
+    in the form of an event, where the rights allow it. The returned function ends that.
+    """
+
+    def __call__(self, uid: str, resource: str = "events") -> Stop:
+        """Begin to watch."""
+
 
 JOB_UNWATCHED = 5.0
 """Seconds after its creation in which a Job is not watched unless its pod needs it: a short script
@@ -124,7 +134,14 @@ class OwnChanges:
             begin(self._feed_job(ref, partial(listener, Kind.JOB), needs_job))
             begin(_feed(self._pods(ref), hear_pod))
             try:
-                yield lambda uid: begin(_feed(self._events(ref, uid), partial(listener, Kind.EVENT)))
+                hear = partial(listener, Kind.EVENT)
+
+                def watch_events(uid: str, resource: str = "events") -> Stop:
+                    if resource == "workloads":
+                        return begin(_feed(self._workloads(ref, uid), only_changes(hear)))
+                    return begin(_feed(self._events(ref, uid), hear))
+
+                yield watch_events
             finally:
                 for stop in stops:
                     stop()
@@ -153,6 +170,20 @@ class OwnChanges:
     def _events(self, ref: JobRef, uid: str) -> Watch:
         selector = {"fieldSelector": f"involvedObject.uid={uid},type!=Normal"}
         return Watch(self.api, "events", ref.namespace, selector)
+
+    def _workloads(self, ref: JobRef, uid: str) -> Watch:
+        selector = {"labelSelector": f"{WORKLOAD_JOB_LABEL}={uid}"}
+        return Watch(self.api, "workloads", ref.namespace, selector, queue.as_event)
+
+
+def only_changes(listener: Callable[[News], object]) -> Callable[[News], None]:
+    """A listener that hears no error, for what is no more than a reason in the log."""
+
+    def hear(news: News) -> None:
+        if isinstance(news, Change):
+            listener(news)
+
+    return hear
 
 
 def _needs_job(news: News) -> bool:

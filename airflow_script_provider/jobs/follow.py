@@ -95,7 +95,7 @@ class Follower:
         )
         self._inbox = Inbox()
         self._launched_at = min(time.monotonic(), to_monotonic(job.launched_at))
-        self._event_watches: dict[str, Stop] = {}
+        self._event_watches: dict[tuple[str, str], Stop] = {}
         self._may_watch_events = True
         self._doubt, self._deletions = Doubt(), Deletions()
         call = (context.api, job.ref)
@@ -389,8 +389,8 @@ class Follower:
 
     def _watch_events(self, now: float, watch_events: WatchEvents) -> None:
         """Watch the Warning events of what they may explain, until it has begun."""
-        for uid in [uid for uid in self._event_watches if pod_status.has_started(self.view.pods.get(uid, {}))]:
-            self._event_watches.pop(uid)()
-        for uid in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
-            if uid not in self._event_watches and self._may_watch_events:
-                self._event_watches[uid] = watch_events(uid)
+        for key in [key for key in self._event_watches if pod_status.has_started(self.view.pods.get(key[0], {}))]:
+            self._event_watches.pop(key)()
+        for key in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
+            if key not in self._event_watches and self._may_watch_events:
+                self._event_watches[key] = watch_events(*key)

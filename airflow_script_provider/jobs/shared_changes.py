@@ -13,10 +13,11 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import LISTED, Change, Watch
-from airflow_script_provider.jobs.changes import Kind, Listener, News, Stop, WatchEvents
+from airflow_script_provider.jobs.changes import Kind, Listener, News, Stop, WatchEvents, only_changes
+from airflow_script_provider.kube.causes import queue
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
-from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.labels import LAUNCH_LABEL, WORKLOAD_JOB_LABEL
 
 _OURS = {"labelSelector": LAUNCH_LABEL}
 _WARNINGS = {"fieldSelector": "type!=Normal"}
@@ -156,7 +157,10 @@ class SharedChanges:
 
         self._jobs = broadcast("jobs", _OURS, pruned_job, _uid)
         self._pods = broadcast("pods", _OURS, pruned_pod, controller_of)
-        self._events = broadcast("events", _WARNINGS, pruned_event, _concerned)
+        self._by_resource = {
+            "events": broadcast("events", _WARNINGS, pruned_event, _concerned),
+            "workloads": broadcast("workloads", {"labelSelector": WORKLOAD_JOB_LABEL}, queue.as_event, _concerned),
+        }
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
@@ -167,8 +171,10 @@ class SharedChanges:
         stops = [self._listen_to_job(ref, partial(listener, Kind.JOB))]
         stops.append(self._pods.listen(ref.uid, partial(listener, Kind.POD)))
 
-        def watch_events(uid: str) -> Stop:
-            stops.append(self._events.listen(uid, partial(listener, Kind.EVENT)))
+        def watch_events(uid: str, resource: str = "events") -> Stop:
+            hear = partial(listener, Kind.EVENT)
+            heard = hear if resource == "events" else only_changes(hear)
+            stops.append(self._by_resource[resource].listen(uid, heard))
             return stops[-1]
 
         try:
@@ -201,7 +207,7 @@ class SharedChanges:
 
     def close(self) -> None:
         """End the watches."""
-        for broadcast in (self._jobs, self._pods, self._events):
+        for broadcast in (self._jobs, self._pods, *self._by_resource.values()):
             broadcast.stop()
         for look_up in self._look_ups:
             look_up.cancel()

@@ -95,5 +95,12 @@ CONTROLLER_LABELS = (
 )
 """Labels that the Job controller gives to the pods of a Job."""
 
+# Kueue's own: https://kueue.sigs.k8s.io/docs/reference/labels-and-annotations/
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""On a Job: the LocalQueue that admits it."""
+WORKLOAD_JOB_LABEL = "kueue.x-k8s.io/job-uid"
+"""On a Workload: uid of its Job."""
+
 INVALID_TEXT = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 """What reading an annotation raises that another program has changed."""

@@ -101,7 +101,7 @@ def test_a_script_is_admitted_and_the_next_one_waits(
     def look_and_go_on() -> None:
         (why,) = queues.wait_until_waiting()
         seen.append(why)
-        wait_until_logged("is suspended")
+        wait_until_logged("is waiting in queue")
         kubectl("delete", "job", blocker, "-n", queues.namespace)
 
     seen: list[str] = []
@@ -110,6 +110,8 @@ def test_a_script_is_admitted_and_the_next_one_waits(
     helper.join()
     assert run.succeeded().result["value"] == [1]
     assert "insufficient unused quota for cpu" in seen[0]
+    (waits,) = [line for line in run.warnings if " is waiting in queue " in line]
+    assert "is waiting in queue team-a: 1 cpu short in flavor " in waits
     assert len(run.result["attempts"]) == 1
     assert run.result["disruptions"] == []
 
@@ -181,7 +183,9 @@ def test_a_script_that_is_never_admitted(
     """The task fails after ``schedule_timeout`` and leaves nothing in the queue (R3, R5)."""
     queues.stop("Hold")
     run = run_task(script="print(1)", schedule_timeout=8, **QUEUED, **own, **waiting)
-    assert "got no node within schedule_timeout of 8 s: the Job is suspended" in run.headline
+    why = "Inadmissible: ClusterQueue"
+    assert f"got no node within schedule_timeout of 8 s: the Job is suspended: {why}" in run.headline
+    assert any("is waiting in queue team-a: ClusterQueue " in line for line in run.warnings)
     assert run.result["category"] == "ScheduleTimeout"
     wait_for_none(queues.workloads, "the end of the Workload")
     assert kubectl.names("jobs", queues.namespace) == []

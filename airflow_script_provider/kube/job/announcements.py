@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.causes import quota
+from airflow_script_provider.kube.causes import queue, quota
 from airflow_script_provider.kube.causes.events import event_line, without_printed_text
 from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding import Hide
@@ -15,6 +15,7 @@ from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.observed.awaited import awaited, has_a_node
 from airflow_script_provider.kube.job.observed.job_status import is_suspended, manager_of
 from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.labels import QUEUE_LABEL
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
@@ -107,6 +108,7 @@ class Announcer:
         self._hide = hide
         self._awaited, self._quiet_until = before.awaited, None if before.awaited else 0.0
         self.due: float | None = None
+        self._pending: queue.Pending | None = None
 
     @property
     def announced(self) -> Announced:
@@ -138,7 +140,7 @@ class Announcer:
 
         What an earlier announcer has announced counts as of now.
         """
-        line = awaited(view)
+        line = awaited(view, self._pending)
         if self._quiet_until is None:
             self._quiet_until = now + AWAITED_INTERVAL
         if line is None and has_a_node(view):
@@ -174,7 +176,11 @@ class Announcer:
         """A Warning event, however often repeated, once; ``age`` in seconds since the launch.
 
         A quota without room is in ``waits``; of its events the newest is kept as the warning.
+        That a queue does not admit the Job is in both as well.
         """
+        if queue.is_workload(event):
+            self._take_workload(event)
+            return []
         line = event_line(event)
         if shortage := quota.shortage(event):
             key = f"quota {shortage.quota}"
@@ -189,6 +195,12 @@ class Announcer:
         self._warnings[key] = line
         return [Line(advised(line), logging.WARNING)]
 
+    def _take_workload(self, event: Mapping[str, Any]) -> None:
+        self._pending = queue.pending(event)
+        self._warnings.pop(queue.WORKLOAD, None)
+        if warning := queue.line(event):
+            self._warnings[queue.WORKLOAD] = warning
+
     def _is_own(self, line: str, age: float) -> bool:
         return age < LAUNCH_GRACE and any(name in line for name in self._own_objects)
 
@@ -199,13 +211,16 @@ def _managed(name: str, manager: str) -> Line:
     return Line(f"Job {name} is managed by {manager}. If that runs it in another cluster, {there}", logging.WARNING)
 
 
-def unexplained(view: View, job_uid: str, age: float) -> list[str]:
-    """Uids of the Job and of pods whose Warning events say what no status says.
+def unexplained(view: View, job_uid: str, age: float) -> list[tuple[str, str]]:
+    """What may say what no status says: uids of the Job and of pods, each with a resource.
 
-    The Job's events say why there is no pod, a pod's say for example why a volume cannot be
-    mounted.
+    The Job's ``events`` say why there is no pod, a pod's say for example why a volume cannot be
+    mounted. A suspended Job in a queue has ``workloads`` that say why it is not admitted.
     """
-    found = [job_uid] if view.is_without_a_pod and age >= NO_POD_AFTER else []
+    found = [(job_uid, "events")] if view.is_without_a_pod and age >= NO_POD_AFTER else []
+    if found and is_suspended(view.job) and QUEUE_LABEL in (view.job["metadata"].get("labels") or {}):
+        found.append((job_uid, "workloads"))
     if age >= NOT_BEGUN_AFTER:
-        found += [uid for uid, pod in view.pods.items() if uid not in view.gone and not pod_status.has_started(pod)]
+        pods = (uid for uid, pod in view.pods.items() if uid not in view.gone and not pod_status.has_started(pod))
+        found += [(uid, "events") for uid in pods]
     return found

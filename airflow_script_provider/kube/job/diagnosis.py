@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
+from airflow_script_provider.kube.causes import cluster_messages, events, queue, script_error, signs
 from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
@@ -27,7 +27,6 @@ _TOO_LATE = {
     Cause.SCHEDULE_TIMEOUT: ("got no node", "schedule_timeout", Category.SCHEDULE_TIMEOUT),
     Cause.STARTUP_TIMEOUT: ("did not start", "startup_timeout", Category.STARTUP_TIMEOUT),
 }
-_SUSPENDED = NotStarted("the Job is suspended", "Look at what admits it, such as its queue, or raise schedule_timeout.")
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -144,7 +143,7 @@ def _deadline(case: Case) -> Diagnosis:
 
 def _never_began(case: Case) -> Diagnosis:
     missed, argument, category = _TOO_LATE[case.verdict.cause]
-    start = _SUSPENDED if case.view.is_suspended else _why_not_started(case)
+    start = queue.why_suspended(case.warnings) if case.view.is_suspended else _why_not_started(case)
     cause = f"{missed} within {argument} of {getattr(case.limits, argument):g} s: {start.why}"
     is_helped = start.category in _HELPED_BY_TIME or (start.category is None and start.reason is None)
     patience = f"Raise {argument}." if is_helped else ""

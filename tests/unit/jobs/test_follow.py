@@ -74,7 +74,7 @@ class Fed:
         asyncio.get_running_loop().call_later(self.after, self.then)
         for kind, news in self.later:
             asyncio.get_running_loop().call_later(self.after, listener, kind, news)
-        yield lambda uid: lambda: None
+        yield lambda *_: lambda: None
 
 
 @pytest.fixture

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from airflow_script_provider.api import client as calls
+from airflow_script_provider.api import watch as watch_module
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.exceptions import ApiUnreachableError, KubernetesApiError
-from airflow_script_provider.jobs.changes import News
+from airflow_script_provider.jobs.changes import Kind, News
 from airflow_script_provider.jobs.shared_changes import AT_ONCE, Broadcast, SharedChanges
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.patience import PATIENCE
-from tests.servers import WebServer
-from tests.stand_in_api import NOT_FOUND, stand_in
+from airflow_script_provider.kube.labels import WORKLOAD_JOB_LABEL
+from tests.patience import PATIENCE, until
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import NOT_FOUND, a_refusal, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/etl/workloads"
 EMPTY = b'{"metadata": {"resourceVersion": "1"}, "items": []}'
 
 
@@ -180,3 +185,47 @@ async def test_a_job_known_by_a_look_up_is_looked_up_again() -> None:
                 await changes._jobs.publish_listed()
                 while not any(isinstance(news, Change) and news.deleted for news in heard):
                     await asyncio.sleep(0.01)
+
+
+def workloads(*jobs: str) -> bytes:
+    """A list of Workloads of these Jobs."""
+    found = [{"metadata": {"name": job, "uid": f"w-{job}", "labels": {WORKLOAD_JOB_LABEL: job}}} for job in jobs]
+    return json.dumps({"metadata": {"resourceVersion": "1"}, "items": found}).encode()
+
+
+async def test_one_watch_explains_all_jobs_in_queues() -> None:
+    """A triggerer may have thousands, and each hears of its own Workload (R30)."""
+    with stand_in() as server:
+        server.answers(WORKLOADS, workloads("u1", "u2", "other"))
+        async with shared(server) as changes, AsyncExitStack() as stack, asyncio.timeout(PATIENCE):
+            heard: dict[str, list[str]] = {"u1": [], "u2": []}
+            for uid, names in heard.items():
+                hear = partial(_keep_name, names)
+                watch = await stack.enter_async_context(changes.subscribe(JobRef("etl", "load", uid), hear))
+                watch(uid, "workloads")
+            await until(lambda: all(heard.values()), "the Workloads")
+        assert heard == {"u1": ["u1"], "u2": ["u2"]}
+        assert (
+            len([one for one in server.requests if one.path.startswith(WORKLOADS) and "watch=1" not in one.path]) == 1
+        )
+
+
+@pytest.mark.parametrize("answer", [NOT_FOUND, a_refusal(403, "Forbidden", "no right")], ids=["no Kueue", "no right"])
+async def test_a_cluster_without_workloads_explains_nothing(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read is no reason to fail, nor to say so (R17)."""
+    monkeypatch.setattr(watch_module, "REFUSAL_PATIENCE", 0.0)
+    with stand_in() as server:
+        server.answers(WORKLOADS, answer)
+        async with shared(server) as changes, asyncio.timeout(PATIENCE):
+            heard: list[Kind] = []
+            ref = JobRef("etl", "load", "u1")
+            async with changes.subscribe(ref, lambda kind, news: heard.append(kind)) as watch:
+                watch("u1", "workloads")
+                await until(lambda: requests(server, "GET", WORKLOADS) > 0, "the request")
+                await some_turns(100)
+        assert Kind.EVENT not in heard
+
+
+def _keep_name(names: list[str], kind: Kind, news: News) -> None:
+    if kind is Kind.EVENT and isinstance(news, Change) and news is not LISTED:
+        names.append(news.object["involvedObject"]["name"])

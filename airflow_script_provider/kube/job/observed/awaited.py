@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_script_provider.kube.causes.queue import Pending
 from airflow_script_provider.kube.job.observed.job_status import is_suspended
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
@@ -9,10 +10,16 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
 
 
-def awaited(view: View) -> str | None:
-    """What keeps the run from a node: a quota, gates or the scheduler; None if nothing says so."""
-    if not view.job or view.job_deleted or view.is_decided or is_suspended(view.job):
+def awaited(view: View, pending: Pending | None = None) -> str | None:
+    """What keeps the run from a node: a queue, a quota, gates or the scheduler.
+
+    ``pending`` is why a queue does not admit the Job. None if nothing says what it waits for.
+    """
+    if not view.job or view.job_deleted or view.is_decided:
         return None
+    if is_suspended(view.job):
+        name = view.job["metadata"]["name"]
+        return f"Job {name} is waiting in queue {pending.queue}: {pending.text}" if pending else None
     if view.unended_pods:
         return _awaited_by_pod(view.pods[view.unended_pods[0]])
     if (shortage := view.admission.shortage) is None:

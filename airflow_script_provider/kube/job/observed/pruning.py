@@ -12,6 +12,7 @@ from airflow_script_provider.kube.labels import (
     CONTROLLER_LABEL,
     END_ANNOTATION,
     FOLLOW_STATE_ANNOTATION,
+    QUEUE_LABEL,
     TIMEOUT_ANNOTATION,
 )
 from airflow_script_provider.kube.pods.pod_status import SCHEDULED
@@ -32,8 +33,9 @@ _CONTAINER_STATUS = ("name", "state")
 
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """A Job with the fields that following, reattaching and diagnosing read."""
+    labels = _metadata(job, "labels", QUEUE_LABEL)
     return {
-        "metadata": _metadata(job, "annotations", *_ANNOTATIONS),
+        "metadata": labels | _metadata(job, "annotations", *_ANNOTATIONS),
         "spec": _picked(job.get("spec", {}), _SPEC),
         "status": pruned_status(job),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.kube.causes.queue import as_event
 from airflow_script_provider.kube.hiding import Hide, hider
 from airflow_script_provider.kube.job.announcements import (
     AWAITED_INTERVAL,
@@ -18,9 +19,11 @@ from airflow_script_provider.kube.job.announcements import (
     Line,
     unexplained,
 )
+from airflow_script_provider.kube.labels import QUEUE_LABEL
 from tests.builders import PodObject, a_container, a_job, a_pod, a_view, an_event
 
 LATER = LAUNCH_GRACE + 1
+SHORT = "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor default, 1 more needed"
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -331,13 +334,47 @@ def test_an_image_that_may_not_be_pulled_is_said_once() -> None:
 )
 def test_what_only_events_explain(pods: list[PodObject], age: float, uids: list[str]) -> None:
     """The events of a Job without a pod, and of a pod that does not begin, say what no status says (R11)."""
-    assert unexplained(a_view(*pods), "uid-load", age) == uids
+    assert unexplained(a_view(*pods), "uid-load", age) == [(uid, "events") for uid in uids]
 
 
 def test_a_pod_that_is_gone_needs_no_explanation() -> None:
     """The Job's events say why there is no other one (R11)."""
     view = a_view(a_pod()).with_pod(a_pod(), 0.0, deleted=True)
-    assert unexplained(view, "uid-load", NOT_BEGUN_AFTER) == ["uid-load"]
+    assert unexplained(view, "uid-load", NOT_BEGUN_AFTER) == [("uid-load", "events")]
+
+
+@pytest.mark.parametrize(
+    ("suspended", "labels", "is_asked"),
+    [(True, {QUEUE_LABEL: "team-a"}, True), (True, {}, False), (False, {QUEUE_LABEL: "team-a"}, False)],
+    ids=["in a queue", "suspended by a user", "admitted"],
+)
+def test_what_only_a_queue_explains(suspended: bool, labels: dict[str, str], is_asked: bool) -> None:
+    """No other run asks for workloads, which a cluster may not have (R39)."""
+    job = a_job(suspended=suspended)
+    view = a_view(job=job | {"metadata": job["metadata"] | {"labels": labels}})
+    asked = [resource for _, resource in unexplained(view, "uid-load", NO_POD_AFTER)]
+    assert ("workloads" in asked) is is_asked
+
+
+def a_workload(reason: str = "Pending", message: str = SHORT) -> dict[str, Any]:
+    """The Workload of a Job in the queue ``team-a``, in the form of an event; without a reason it is admitted."""
+    quota = {"type": "QuotaReserved", "status": "False" if reason else "True", "reason": reason, "message": message}
+    metadata = {"uid": "w", "name": "job-load-f5fbe", "labels": {"kueue.x-k8s.io/job-uid": "uid-load"}}
+    return as_event({"metadata": metadata, "spec": {"queueName": "team-a"}, "status": {"conditions": [quota]}})
+
+
+def test_a_wait_in_a_queue_names_it_and_what_is_short() -> None:
+    """The Workload is the warning of a later failure, until the Job is admitted (R11, R18)."""
+    announcer, view = Announcer(), a_view(job=a_job(suspended=True))
+    assert announcer.event(a_workload(), 1) == []
+    assert texts(announcer.waits(view, 1)) == ["Job load is waiting in queue team-a: 1 cpu short in flavor default"]
+    assert announcer.warnings == ("Workload job-load-f5fbe: Pending: 1 cpu short in flavor default",)
+    announcer.event(a_workload("Inadmissible", "LocalQueue team-a doesn't exist"), 70)
+    (line,) = texts(announcer.waits(view, 70))
+    assert line == "Job load is waiting in queue team-a: LocalQueue team-a doesn't exist"
+    announcer.event(a_workload(""), 80)
+    assert announcer.waits(view, 200) == []
+    assert not announcer.warnings
 
 
 def test_what_an_earlier_version_has_stored_shows_no_secret() -> None:

@@ -12,7 +12,7 @@ from airflow_script_provider.kube.job.observed.awaited import awaited
 from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.progress import decide
-from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, TIMEOUT_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, QUEUE_LABEL, TIMEOUT_ANNOTATION
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from tests.builders import a_case, a_container, a_job, a_pod, a_view, an_event, some_limits
 
@@ -57,6 +57,13 @@ def test_a_pruned_job_says_that_its_work_was_over() -> None:
     job = a_job()
     job["metadata"]["annotations"] = {TIMEOUT_ANNOTATION: "600", "other": "x"}
     assert pruned_job(job)["metadata"]["annotations"] == {TIMEOUT_ANNOTATION: "600"}
+
+
+def test_a_pruned_job_is_in_its_queue() -> None:
+    """Its label says whether a queue knows why it is suspended."""
+    job = a_job(suspended=True)
+    job["metadata"]["labels"] = {QUEUE_LABEL: "team-a", "other": "x"}
+    assert pruned_job(job)["metadata"]["labels"] == {QUEUE_LABEL: "team-a"}
 
 
 def test_a_pruned_sidecar_is_one() -> None:
