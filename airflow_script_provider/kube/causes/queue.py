@@ -60,7 +60,7 @@ def pending(event: Mapping[str, Any]) -> Pending | None:
     return Pending(event["queue"], reason, shown)
 
 
-def line(event: Mapping[str, Any]) -> str | None:
+def warning(event: Mapping[str, Any]) -> str | None:
     """The warning of a Workload in this form, as that of an event; None if the Job is admitted."""
     found = pending(event)
     return f"{WORKLOAD} {event['involvedObject']['name']}: {found.reason}: {found.text}" if found else None

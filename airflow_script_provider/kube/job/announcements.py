@@ -198,8 +198,8 @@ class Announcer:
     def _take_workload(self, event: Mapping[str, Any]) -> None:
         self._pending = queue.pending(event)
         self._warnings.pop(queue.WORKLOAD, None)
-        if warning := queue.line(event):
-            self._warnings[queue.WORKLOAD] = warning
+        if line := queue.warning(event):
+            self._warnings[queue.WORKLOAD] = line
 
     def _is_own(self, line: str, age: float) -> bool:
         return age < LAUNCH_GRACE and any(name in line for name in self._own_objects)

@@ -116,7 +116,8 @@ class FollowState:
     def with_work(self, work: Work, now: float) -> FollowState:
         """The state with the work of a run."""
         since = None if work.since is None else now - (time.monotonic() - work.since)
-        return replace(self, worked=work.worked, works_since=since, seen_at=None if since is None else now)
+        until = now if work.seen_until is None else now - (time.monotonic() - work.seen_until)
+        return replace(self, worked=work.worked, works_since=since, seen_at=None if since is None else until)
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""

@@ -208,6 +208,13 @@ def test_what_a_follower_saw_of_the_work_is_handed_on() -> None:
     assert handed_on(first, the_job(), working(began=1), now=time.monotonic()).work.seen_until is None
 
 
+def test_a_follower_that_saw_nothing_hands_on_what_the_one_before_saw() -> None:
+    """It may not have reached the cluster (R4, R5)."""
+    unseen = replace(View(), had_begun=True, work=Work(50.0, time.monotonic() - 900, seen_until=time.monotonic() - 600))
+    state = FollowState.of_view(unseen, SERVER)
+    assert round(SERVER - (state.seen_at or 0)) == 600
+
+
 def a_failed_installation() -> dict[str, Any]:
     """A pod whose init container failed after two seconds."""
     state = {"exitCode": 1, "reason": "Error", "startedAt": at(1), "finishedAt": at(2)}
