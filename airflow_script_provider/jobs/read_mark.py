@@ -107,10 +107,10 @@ async def close(
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
     of the task follows (``is_retried``), which would reattach to it; and where the right is
     missing, because no Job of this account would go before ``unread_ttl``. The Job of a failed run
-    (``is_failed``) may be kept for longer. While a sidecar of a
-    success is stopped (``has_running_sidecar``), no other pod may take the place of this one. Nor
-    may a pod of a Job that could not be deleted (``is_left``), with which Kubernetes would go on:
-    no later try looks for what was read. Then it is ended, and deleted if that is possible now.
+    (``is_failed``) may be kept for longer. While a sidecar of a success is stopped
+    (``has_running_sidecar``), no other pod may take the place of this one. Nor may a pod of a Job
+    that could not be deleted (``is_left``), with which Kubernetes would go on: no later try looks
+    for what was read. Then it is ended, and deleted if that is possible now.
     """
     api, job, log = context.api, context.job, context.log
     starts_nothing, ttl = has_running_sidecar or is_left, job.final_ttl(is_failed=is_failed)

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 _SCHEMES = ("http://", "https://")
 _AFTER_A_USER = re.compile("[^/]@")
-"""In a path: the sign before a host, or in a name. The segment of a scope (``@org``) begins so."""
+"""In a path: the sign before a host, or in a name. A segment that begins with it is a scope."""
 _HTML = (".html", ".htm", ".xhtml")
 
 

@@ -266,10 +266,10 @@ class View:
 
     def _work_at(self, now: float, new: Pod | None) -> Work:
         """The work as it is now. A wait without a pod is a suspension, maybe an older one."""
-        starts = [self._start_of(pod, now) for pod in self.pods.values()]
+        starts = [self._start_of(pod, now) for pod in self.pods.values() if pod is new or self.work.is_first_look]
         if self.has_run and not self.elsewhere and all(start.began is None for start in starts):
             starts.append(PodStart(None, None, now))
-        work = self.work.looked_at(starts, [self._start_of(pod, now) for pod in (new,) if pod], self.started_at)
+        work = self.work.looked_at(starts, self.started_at)
         if not self.waits_for_a_node:
             pod: Pod = next((self.pods[uid] for uid in self.unended_pods), {"metadata": {}})
             return work.going_on(self._passed(now, pod_status.scheduled_at(pod)))

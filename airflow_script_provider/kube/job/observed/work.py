@@ -1,8 +1,8 @@
 """How long a run has been at work, which ``timeout`` bounds.
 
 The work begins with the first script of the run, or with the first attempt that fails before its
-script, as while it installs. All later attempts and the pauses between them are
-part of it, and waits for a node are not. Times are seconds of one monotonic clock.
+script, as while it installs. All later attempts and the pauses between them are part of it, and
+waits for a node are not. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -35,16 +35,19 @@ class Work:
     paused_at: float | None = None
     seen_until: float | None = None
 
-    def looked_at(self, starts: Sequence[PodStart], new: Sequence[PodStart], job_started_at: float | None) -> Work:
-        """The work by the starts of all pods that there are, in the order of their creation.
+    @property
+    def is_first_look(self) -> bool:
+        """Whether this follower has not seen the work yet: each pod may have waited before."""
+        return self.worked is None or self.seen_until is not None
 
-        It begins with the first script. A ``new`` pod may have waited for its node before this
-        follower saw it; at the first look, each pod may.
+    def looked_at(self, starts: Sequence[PodStart], job_started_at: float | None) -> Work:
+        """The work by the starts of pods that were not seen yet, in the order of their creation.
+
+        At the first look, these are all pods. It begins with the first script.
         """
-        is_first_look = self.worked is None or self.seen_until is not None
         moments = [start.began for start in starts if start.began is not None]
         begun = Work(0.0, min(moments)) if self.worked is None and moments else self
-        return begun._without_unseen_waits(job_started_at, starts if is_first_look else new)
+        return begun._without_unseen_waits(job_started_at, starts)
 
     def _without_unseen_waits(self, job_started_at: float | None, starts: Iterable[PodStart]) -> Work:
         """The work without the waits for a node that were over before a follower could see them.
